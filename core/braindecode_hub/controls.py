@@ -1,0 +1,188 @@
+"""Controls: the same pipeline on data that must not be decodable.
+
+`shuffled` exchanges training stimuli between groups (it tests the metric's chance); `relabelled` permutes stimuli
+between presentation blocks before splitting (above its null it is a LEAK); `noise` replaces each whole recording by
+a surrogate before any encoder. The rule that judges their refits is `statistics.above_chance`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from braindecode_hub.interfaces import Dataset
+from braindecode_hub.statistics import surrogate
+from braindecode_hub.types import Array, Context, Recording, Signal, Space, Trial
+from braindecode_hub.view import Item, View
+
+KINDS = ("shuffled", "relabelled", "noise")
+SHORTEST_SHIFT_S = 10.0
+RELABEL_BLOCK_S = 10.0
+
+
+def shuffle_targets(view: View, rng: np.random.Generator) -> View:
+    """Exchange stimuli within each recording: rolled by 10 s or more, or permuted between stimuli where static."""
+    return view.replace_targets(lambda items: _shuffled(items, view, rng))
+
+
+def relabel(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
+    """Permute stimuli between presentation blocks of equal length, before any split.
+
+    A continuous trial is first cut into blocks of 10 s; its rest, shorter than a block, keeps no stimulus.
+    """
+    blocks = [block for trial in trials for block in _presentation_blocks(trial)]
+    alike: dict[Any, list[int]] = defaultdict(list)
+    for number, block in enumerate(blocks):
+        if block.stimulus is not None:
+            alike[block.recording, round(block.seconds, 3)].append(number)
+    out = list(blocks)
+    for members in alike.values():
+        for place, taken in zip(members, rng.permutation(members), strict=True):
+            given = blocks[int(taken)]
+            out[place] = dataclasses.replace(
+                blocks[place],
+                stimulus=given.stimulus,
+                stimulus_start=given.stimulus_start,
+                stimulus_stop=given.stimulus_stop,
+                groups={**blocks[place].groups, **_stimulus_groups(given)},
+            )
+    return [trial for trial in out if trial.stimulus is not None]
+
+
+class Noise(Dataset):
+    """A dataset whose recordings are surrogates of another's: same spectra and cross-spectra, no stimulus in them."""
+
+    def __init__(self, dataset: Dataset, ctx: Context, number: int) -> None:
+        self.dataset, self.ctx, self.number = dataset, ctx, number
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the configuration of the dataset underneath."""
+        return self.dataset.configuration()
+
+    @property
+    def brain(self) -> Space:
+        """The space of the recordings underneath."""
+        return self.dataset.brain
+
+    @property
+    def stimuli_spaces(self) -> tuple[Space, ...]:
+        """The spaces of the stimuli underneath."""
+        return self.dataset.stimuli_spaces
+
+    def trials(self) -> Sequence[Trial]:
+        """Return the trials underneath."""
+        return self.dataset.trials()
+
+    def recording(self, id: str) -> Recording:
+        """Return the recording with its samples replaced by a surrogate of the whole of it."""
+        recording = self.dataset.recording(id)
+        samples = surrogate(np.asarray(recording.brain.data, np.float32), self.ctx.rng("noise", self.number, id))
+        return dataclasses.replace(recording, brain=dataclasses.replace(recording.brain, data=samples))
+
+    def stimulus(self, id: str, space: Space) -> Signal:
+        """Return the stimulus underneath."""
+        return self.dataset.stimulus(id, space)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint underneath, marked with this surrogate's seed and number."""
+        return f"{self.dataset.fingerprint()} noise {self.ctx.seed} {self.number}"
+
+
+class Oracle(Dataset):
+    """A dataset whose recordings are what an observer who knows the forward model makes of them (the ceiling)."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the configuration of the dataset underneath."""
+        return self.dataset.configuration()
+
+    @property
+    def brain(self) -> Space:
+        """Sources over time."""
+        return Space("oracle", ("channels", "time"), "*")
+
+    @property
+    def stimuli_spaces(self) -> tuple[Space, ...]:
+        """The spaces of the stimuli underneath."""
+        return self.dataset.stimuli_spaces
+
+    def trials(self) -> Sequence[Trial]:
+        """Return the trials underneath."""
+        return self.dataset.trials()
+
+    def recording(self, id: str) -> Recording:
+        """Return the recording with the oracle's sources as its channels."""
+        signal = self.dataset.oracle(id)
+        assert signal is not None, "the caller asks only where an oracle is known"
+        recording = self.dataset.recording(id)
+        return Recording(recording.id, recording.subject, recording.session, signal, breaks=recording.breaks)
+
+    def stimulus(self, id: str, space: Space) -> Signal:
+        """Return the stimulus underneath."""
+        return self.dataset.stimulus(id, space)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint underneath, marked as the oracle's."""
+        return f"{self.dataset.fingerprint()} oracle"
+
+
+def _shuffled(items: list[Item], view: View, rng: np.random.Generator) -> list[Item]:
+    if view.clock is None:
+        return _permuted(items, rng)
+    by_recording: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        by_recording[item.trial.recording].append(number)
+    out = list(items)
+    for members in by_recording.values():
+        lengths = np.array([items[k].trial.seconds for k in members])
+        low = min(SHORTEST_SHIFT_S, lengths.sum() / 3)
+        shift_s = rng.uniform(low, lengths.sum() - low)
+        rolled = {name: _rolled([items[k].targets[name] for k in members], shift_s, view.rates[name]) for name in view.targets}
+        for place, number in enumerate(members):
+            out[number] = dataclasses.replace(items[number], targets={n: some[place] for n, some in rolled.items()})
+    return out
+
+
+def _rolled(arrays: Sequence[Array | None], shift_s: float, rate: float | None) -> list[Array | None]:
+    """Roll the concatenation of `arrays` by `shift_s` and cut it back into their lengths."""
+    if rate is None or any(array is None for array in arrays):
+        return list(arrays)
+    lengths = [len(array) for array in arrays]  # type: ignore[arg-type]
+    rolled = np.roll(np.concatenate([np.asarray(a) for a in arrays]), round(shift_s * rate), axis=0)
+    return list(np.split(rolled, np.cumsum(lengths)[:-1]))
+
+
+def _permuted(items: list[Item], rng: np.random.Generator) -> list[Item]:
+    """Give every stimulus the target of another one, within each recording."""
+    out = list(items)
+    by_recording: dict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        by_recording[item.trial.recording].append(number)
+    for members in by_recording.values():
+        first = {items[k].trial.stimulus: k for k in members}
+        stimuli = sorted(first, key=str)
+        order = rng.permutation(len(stimuli))
+        given = {stimuli[order[k]]: stimuli[order[k - 1]] for k in range(len(stimuli))}
+        for k in members:
+            out[k] = dataclasses.replace(items[k], targets=items[first[given[items[k].trial.stimulus]]].targets)
+    return out
+
+
+def _presentation_blocks(trial: Trial) -> list[Trial]:
+    if trial.stimulus_start is None or trial.seconds < 2 * RELABEL_BLOCK_S:
+        return [trial]
+    count = int(trial.seconds // RELABEL_BLOCK_S)
+    starts = [trial.start + k * RELABEL_BLOCK_S for k in range(count)]
+    return [trial.cut(start, start + RELABEL_BLOCK_S, f"{trial.id}+{k}") for k, start in enumerate(starts)]
+
+
+def _stimulus_groups(trial: Trial) -> dict[str, str]:
+    """Return the groups that describe the stimulus, not the session: they move with it."""
+    fixed = {"subject", "session", "run", "block", "time_block", "split"}
+    return {key: value for key, value in trial.groups.items() if key not in fixed}

@@ -1,0 +1,285 @@
+"""The interfaces a plugin implements: Dataset, Encoder, Decoder, Renderer, Metric.
+
+A component's constructor is its configuration: keyword-only, JSON-able, stored under the same names, no logic.
+What it learns is stored in attributes that end in an underscore, and saves and loads by itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from braindecode_hub.errors import HubError
+from braindecode_hub.types import Array, Artifact, Batch, Context, Prediction, Recording, Signal, Space, Trial
+
+if TYPE_CHECKING:
+    from braindecode_hub.view import View
+
+State = tuple[dict[str, Array], dict[str, Any]]
+"""What was learned: arrays (→ safetensors) and plain values (→ JSON)."""
+
+
+class Component:
+    """What all registered things share: configuration, learned state, needed packages.
+
+    `requires` names the modules that must be importable; `version` is part of every cache key: raise it when the
+    same configuration gives other numbers than before.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[str] = "1"
+
+    @classmethod
+    def parameters(cls) -> dict[str, inspect.Parameter]:
+        """Return the constructor's keyword parameters by name."""
+        if cls.__init__ is object.__init__:
+            return {}
+        parameters = list(inspect.signature(cls.__init__).parameters.items())[1:]
+        return dict(parameters)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the constructor's arguments as they stand: JSON-able, enough to build the same component."""
+        return {name: getattr(self, name) for name in type(self).parameters()}
+
+    def state(self) -> State:
+        """Return what was learned: public attributes that end in "_", arrays apart from plain values."""
+        import numpy as np
+
+        arrays: dict[str, Array] = {}
+        values: dict[str, Any] = {}
+        for name, value in sorted(vars(self).items()):
+            if not name.endswith("_") or name.startswith("_"):
+                continue
+            if isinstance(value, np.ndarray | np.generic):
+                arrays[name] = np.ascontiguousarray(value)
+            else:
+                values[name] = json.loads(json.dumps(value))
+        return arrays, values
+
+    def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        for name, value in {**arrays, **values}.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.configuration().items())
+        return f"{type(self).__name__}({given})"
+
+
+class Dataset(Component, ABC):
+    """Recordings and the stimuli that were presented; it never chooses a split.
+
+    `licence`, `source`: where the data comes from; `simulated`: no brain was recorded (printed everywhere);
+    `closed_set`: a fixed set of targets that is presented again and again (printed beside every score).
+    """
+
+    licence: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    simulated: ClassVar[bool] = False
+    closed_set: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def brain(self) -> Space:
+        """The space of the recordings."""
+
+    @property
+    @abstractmethod
+    def stimuli_spaces(self) -> tuple[Space, ...]:
+        """The spaces of the stimuli: media (audio, transcript, image …), not features."""
+
+    def prepare(self, ctx: Context) -> None:
+        """Fetch and check the files. The one place that may use the network."""
+        return None
+
+    @abstractmethod
+    def trials(self) -> Sequence[Trial]:
+        """Return what was presented when; cheap: no signal is read."""
+
+    @abstractmethod
+    def recording(self, id: str) -> Recording:
+        """Return the recording, its samples lazy."""
+
+    @abstractmethod
+    def stimulus(self, id: str, space: Space) -> Signal:
+        """Return the stimulus itself in one of `stimuli_spaces`."""
+
+    def oracle(self, id: str) -> Signal | None:
+        """Return what an observer who knows the true forward model makes of this recording's own samples.
+
+        (sources, samples) on the recording's clock. Only a phantom knows it; it gives the ceiling.
+        """
+        return None
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the data does: part of every cache key."""
+
+
+class Encoder(Component, ABC):
+    """A signal becomes a representation: on the brain side, or on the stimulus side (then it makes the target).
+
+    `continuous`: runs over whole stretches of one side of the split, before windows are cut; such steps come first.
+    `support_s`: how far, in seconds, one output sample looks to either side; None: over the whole stretch.
+    `trains_jointly`: its torch `module` is trained by the decoder, not by `fit`.
+    """
+
+    continuous: ClassVar[bool] = False
+    trains_jointly: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def consumes(self) -> Space:
+        """The space it is fed."""
+
+    @property
+    @abstractmethod
+    def produces(self) -> Space:
+        """The space it makes; `ANY`: the same as came in."""
+
+    @property
+    def support_s(self) -> float | None:
+        """Seconds to either side that one output sample depends on (continuous encoders)."""
+        return None
+
+    @property
+    def module(self) -> Any:
+        """The torch module, where there is one to train jointly with the decoder; else None."""
+        return None
+
+    def fit(self, train: View, val: View, ctx: Context) -> None:
+        """Learn from the training side; by default there is nothing to learn (frozen)."""
+        return None
+
+    @abstractmethod
+    def encode(self, x: Array, batch: Batch | None = None) -> Array:
+        """Map (batch, *consumes.dims) to (batch, *produces.dims), float32. `batch` tells rate and sensors."""
+
+    def invert(self, x: Array) -> Array:
+        """Undo `encode`: required of fitted steps on the target side (z-score → log-mel again)."""
+        raise HubError(f"{type(self).__name__} cannot be inverted", "use it on the brain side, or give it an invert()")
+
+
+class Decoder(Component, ABC):
+    """The brain's representation becomes the stimulus's.
+
+    `across_subjects`: one fit serves several subjects (else one is fitted for each); `trains_encoder`: it trains the
+    encoder's learned tail together with itself; `control_refits`: how often controls refit it.
+    """
+
+    across_subjects: ClassVar[bool] = False
+    trains_encoder: ClassVar[bool] = False
+    control_refits: ClassVar[int] = 3
+
+    @property
+    @abstractmethod
+    def consumes(self) -> Space:
+        """The space of the encoder's output."""
+
+    @property
+    @abstractmethod
+    def produces(self) -> tuple[Space, ...]:
+        """The target spaces it predicts; `ANY`: the targets of the pipeline."""
+
+    @abstractmethod
+    def fit(self, train: View, val: View, ctx: Context, *, encoder: Encoder) -> None:
+        """Learn. `train` and `val` feed what the chain's frozen part makes; `encoder` is its learned tail."""
+
+    @abstractmethod
+    def decode(self, z: Array, x: Array) -> Prediction:
+        """Predict each target of one window: z, what the whole chain makes of it; x, what its frozen part makes."""
+
+    def embed(self, target: Array) -> Prediction:
+        """Place a target in a learned target space; by default the target is its own place."""
+        return {self.produces[0].name: target}
+
+    def for_controls(self) -> Decoder:
+        """Return an unfitted copy for a control's refit: the same, or on a smaller, stated budget."""
+        return type(self)(**self.configuration())
+
+
+class Renderer(Component, ABC):
+    """A representation becomes media."""
+
+    @property
+    @abstractmethod
+    def consumes(self) -> tuple[Space, ...]:
+        """The spaces it needs in a prediction."""
+
+    def refuses(self, target: Sequence[Encoder]) -> str | None:
+        """Say why it cannot render what these target encoders make, beyond their Space (another mel); or None."""
+        return None
+
+    def fit(self, train: View, val: View, ctx: Context, *, predict: Any) -> None:
+        """Learn from the training side; by default there is nothing to learn."""
+        return None
+
+    @abstractmethod
+    def render(self, prediction: Prediction, ctx: Context) -> list[Artifact]:
+        """Make media of one item's prediction: arrays (frames, …) by space name, in the target's own units."""
+
+
+class Metric(Component, ABC):
+    """A score per unit.
+
+    `space`: which predictions it reads, "*" for any; `needs`: "prediction", or "media" (the rendered array);
+    `margin`: how far above chance a control must be, besides two standard errors, to be called a leak.
+    """
+
+    space: ClassVar[str] = "*"
+    needs: ClassVar[Literal["prediction", "media"]] = "prediction"
+    higher_is_better: ClassVar[bool] = True
+    unit: ClassVar[str] = ""
+    margin: ClassVar[float] = 0.1
+
+    @abstractmethod
+    def per_unit(self, target: Array, predicted: Array) -> Array:
+        """Score units: (units, …) and (units, …) give (units,)."""
+
+    def shifted(self, target: Array, predicted: Array, unit_frames: int) -> Array:
+        """Score circular shifts of a stitched prediction: (frames, …) and (frames, …) give (shifts,).
+
+        Shift 0 comes first. By default 400 evenly spaced shifts; override it where all of them are cheap.
+        """
+        import numpy as np
+
+        units = len(target) // unit_frames
+        used = units * unit_frames
+
+        def score(shift: int) -> float:
+            moved = np.roll(predicted, shift, axis=0)[:used].reshape(units, unit_frames, *predicted.shape[1:])
+            return float(np.mean(self.per_unit(target[:used].reshape(moved.shape), moved)))
+
+        return np.array([score(int(shift)) for shift in np.linspace(0, len(target), min(400, len(target)), endpoint=False)])
+
+    def references(self, train: Array, target: Array) -> dict[str, Array]:
+        """Return predictions by oracles that know part of the answer, printed beside the score (default: none).
+
+        train: (frames, …), the training targets; target: (frames, …), the test targets.
+        """
+        return {}
+
+
+@runtime_checkable
+class Retrieves(Protocol):
+    """A decoder that chooses among candidates instead of, or besides, predicting them."""
+
+    def index(self, candidates: Mapping[str, Array]) -> None:
+        """Take the candidates: id → target."""
+
+    def score(self, prediction: Prediction) -> Array:
+        """Return (n, candidates): higher is nearer."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A component that works on one 80 ms chunk at a time, causally."""
+
+    def reset(self) -> None:
+        """Forget the past."""
+
+    def step(self, x: Array) -> Array | None:
+        """Take the next chunk; None while there is not enough yet."""

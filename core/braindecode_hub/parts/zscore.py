@@ -1,0 +1,83 @@
+"""core/zscore: every feature to zero mean and unit variance, fitted on the training side only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from braindecode_hub.errors import HubError
+from braindecode_hub.interfaces import Encoder
+from braindecode_hub.types import ANY, Array, Batch, Context, Space
+from braindecode_hub.view import View
+
+FLOOR = 1e-3
+"""A feature whose SD is below this share of the median SD is dropped: set to 0, and named in `dropped_`."""
+
+
+class ZScore(Encoder):
+    """Subtract the training mean and divide by the training SD, per feature, over time and trials.
+
+    `clip`: limit in SDs, null for none. Works on either side; `invert` gives the input back, and the mean for
+    features that were dropped because they hardly vary. `dropped_` lists those.
+    """
+
+    version = "1"
+
+    def __init__(self, *, clip: float | None = None) -> None:
+        self.clip = clip
+
+    @property
+    def consumes(self) -> Space:
+        """Anything."""
+        return ANY
+
+    @property
+    def produces(self) -> Space:
+        """The same space."""
+        return ANY
+
+    def fit(self, train: View, val: View, ctx: Context) -> None:
+        """Measure mean and SD of every feature over the training segments."""
+        axis = train.space.time_axis
+        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        for batch in train.segments():
+            x = _features_last(np.asarray(batch.brain, np.float64), axis)
+            flat = x.reshape(-1, *x.shape[2:]) if axis is not None else x
+            n, m = len(flat), flat.mean(axis=0)
+            delta = m - mean
+            total = count + n
+            squares = squares + ((flat - m) ** 2).sum(axis=0) + delta**2 * count * n / total
+            mean = mean + delta * n / total
+            count = total
+        if count < 2:
+            raise HubError("core/zscore has nothing to fit on", "the training side needs at least two frames")
+        sd = np.sqrt(squares / (count - 1))
+        varying = sd[sd > 0]
+        floor = FLOOR * float(np.median(varying)) if varying.size else 0.0
+        dropped = sd <= floor
+        self.mean_ = mean.astype(np.float32)
+        self.sd_ = np.where(dropped, 0.0, sd).astype(np.float32)
+        self.dropped_ = [int(k) for k in np.flatnonzero(dropped)]
+        self.time_axis_ = axis
+        if self.dropped_:
+            ctx.log({"kind": "note", "text": f"{train.space.name}: {len(self.dropped_)} features hardly vary and are dropped"})
+
+    def encode(self, x: Array, batch: Batch | None = None) -> Array:
+        """Scale (batch, …) to zero mean and unit SD, float32."""
+        with np.errstate(divide="ignore"):
+            gain = np.where(self.sd_ > 0, 1.0 / self.sd_, 0.0).astype(np.float32)
+        out = (np.asarray(x, np.float32) - self._shaped(self.mean_)) * self._shaped(gain)
+        return out if self.clip is None else np.clip(out, -self.clip, self.clip)
+
+    def invert(self, x: Array) -> Array:
+        """Undo `encode` (but for what `clip` cut off)."""
+        return np.asarray(x, np.float32) * self._shaped(self.sd_) + self._shaped(self.mean_)
+
+    def _shaped(self, per_feature: Array) -> Array:
+        """Give per-feature values the axes of one item: a time axis of 1 where time runs."""
+        values = np.asarray(per_feature)
+        return values if self.time_axis_ is None else np.expand_dims(values, self.time_axis_)
+
+
+def _features_last(x: Array, axis: int | None) -> Array:
+    """Move the time axis of (batch, …) next to the batch axis."""
+    return x if axis is None else np.moveaxis(x, axis + 1, 1)

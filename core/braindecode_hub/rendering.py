@@ -1,0 +1,77 @@
+"""From predictions to media files: the original, the target rendered back, and the reconstruction, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from braindecode_hub.files import write_whole
+from braindecode_hub.media import as_media
+from braindecode_hub.runfolder import SIMULATED
+from braindecode_hub.scoring import Scored
+from braindecode_hub.study import Study
+from braindecode_hub.types import Artifact, Context
+
+if TYPE_CHECKING:
+    from braindecode_hub.evaluation import Items
+
+EXCERPTS = 3
+EXCERPT_S = 10.0
+
+
+def render_items(study: Study, items: Items, folder: Path, ctx: Context, *, seconds: float | None = None) -> list[Path]:
+    """Write each item's original, rendered target ("vocoded") and reconstruction into `folder`; returns the files.
+
+    `seconds`: only so much from the start of each item; None: all of it. Nothing if the pipeline has no renderer.
+    """
+    renderer = study.pipeline.renderer
+    if renderer is None:
+        return []
+    spaces = [space.name for space in renderer.consumes]
+    prefix = SIMULATED if study.pipeline.dataset.simulated else ""
+    main = items[spaces[0]]
+    written: list[Path] = []
+    for number, one in enumerate(main):
+        ctx.log({"kind": "progress", "stage": "render", "done": number, "total": len(main)})
+        shown = {name: _cut(items[name][number], study.rate(name), seconds) for name in spaces}
+        copies: dict[str, Sequence[Artifact]] = {
+            "original": _original(study, one, spaces[0], seconds),
+            "vocoded": renderer.render({name: item.target for name, item in shown.items()}, ctx),
+            "reconstructed": renderer.render({name: item.predicted for name, item in shown.items()}, ctx),
+        }
+        for copy, artifacts in copies.items():
+            for place, artifact in enumerate(artifacts):
+                part = f".{place}" if place else ""
+                path = folder / f"{prefix}{one.name}.{copy}{part}{artifact.suffix}"
+                write_whole(path, artifact.data)
+                written.append(path)
+    return written
+
+
+def excerpts(items: Items, count: int = EXCERPTS) -> Items:
+    """Return at most `count` items, spread evenly over the test side."""
+    total = len(next(iter(items.values())))
+    picked = sorted({round(k * (total - 1) / max(1, count - 1)) for k in range(min(count, total))})
+    return {name: [some[k] for k in picked] for name, some in items.items()}
+
+
+def _cut(item: Scored, rate: float | None, seconds: float | None) -> Scored:
+    if rate is None or seconds is None:
+        return item
+    count = max(1, round(seconds * rate))
+    return dataclasses.replace(item, target=item.target[:count], predicted=item.predicted[:count])
+
+
+def _original(study: Study, item: Scored, target: str, seconds: float | None) -> list[Artifact]:
+    """Return the stimulus itself over the item's seconds, if it is something that can be played or seen."""
+    space = study.pipeline.stimulus_space(target)
+    signal = study.pipeline.dataset.stimulus(item.stimulus, space)
+    if signal.rate is not None:
+        rate = study.rate(target)
+        length = len(item.target) / rate if rate else 0.0
+        length = length if seconds is None else min(length, seconds)
+        first = round(item.start * signal.rate)
+        signal = dataclasses.replace(signal, data=signal.data[first : first + round(length * signal.rate)])
+    return as_media("original", signal)

@@ -1,0 +1,237 @@
+"""Cut first, then filter: contiguous stretches that belong to one side, and what encoders make of each.
+
+A continuous encoder runs over one stretch, in chunks, into a cached array whose key includes the stretch. No window
+edge is filtered, nothing is computed twice, and no test sample reaches training through a filter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from braindecode_hub.cache import Cache
+from braindecode_hub.errors import HubError
+from braindecode_hub.interfaces import Dataset, Encoder
+from braindecode_hub.splits import SIDES, Fold, Side, merge
+from braindecode_hub.types import Array, Batch, Recording, Space, Trial
+
+REACH_S = 5.0
+"""A stretch may begin and end this many idle seconds outside its trials: filters settle there."""
+CHUNK_S = 60.0
+LEGACY_SHORTEST_S = 10.0
+"""Encoders that look over the whole stretch need at least this much of it."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Contiguous seconds of one recording (or stimulus) that belong to one side."""
+
+    source: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the continuous encoders made of one stretch: frame n is at `origin` + n / `rate` seconds.
+
+    `data` has the axes of its space, float32; `rate` is None for a static stimulus, which has no clock.
+    """
+
+    data: Array
+    rate: float | None
+    origin: float
+
+
+def stretches(fold: Fold, side: Side, lengths: Mapping[str, float], breaks: Mapping[str, Sequence[float]], gap_s: float) -> list[Stretch]:
+    """Return the stretches of one side of a fold, each reaching at most half-way to the other sides' trials.
+
+    `lengths`: seconds of each recording; `breaks`: seconds at which its filters must restart.
+    """
+    found: list[Stretch] = []
+    for recording in sorted({trial.recording for trial in fold.side(side)}):
+        labelled = [(t.start, t.stop, s) for s in SIDES for t in fold.side(s) if t.recording == recording]
+        groups = _runs(sorted(labelled))
+        for number, (start, stop, owner) in enumerate(groups):
+            if owner != side:
+                continue
+            before = groups[number - 1][1] if number else None
+            after = groups[number + 1][0] if number + 1 < len(groups) else None
+            low = max(0.0, start - _reach(before, start, gap_s))
+            high = min(lengths[recording], stop + _reach(stop, after, gap_s))
+            found.extend(_between_breaks(recording, low, high, breaks.get(recording, ())))
+    return found
+
+
+def prepare_brain(
+    dataset: Dataset, steps: Sequence[Encoder], stretch: Stretch, cache: Cache, recording: Recording | None = None
+) -> Prepared:
+    """Run the continuous encoders over one stretch of a recording; (…, time) float32, computed once."""
+    recording = dataset.recording(stretch.source) if recording is None else recording
+    rate = recording.brain.rate
+    if rate is None:
+        raise HubError(f"recording {recording.id} has no rate", "give its sampling rate in Hz, as `rate`")
+    first = math.ceil(stretch.start * rate - 1e-6)
+    last = min(int(recording.brain.data.shape[-1]), math.floor(stretch.stop * rate + 1e-6))
+    out_rate = rate_after(dataset.brain, steps, rate)
+    plan = _Plan(steps, rate, out_rate, last - first)
+    if plan.whole and steps and (last - first) / rate < LEGACY_SHORTEST_S:
+        raise HubError(
+            f"a stretch of {(last - first) / rate:.1f} s of {recording.id} is too short for an encoder of unlimited support",
+            "use encoders with a finite support_s, or a split that interleaves less finely",
+        )
+
+    def encode(low: int, high: int) -> Array:
+        x = np.asarray(recording.brain.data[:, first + low : first + high], dtype=np.float32)[None]
+        _check_finite(x[0], recording, (first + low) / rate)
+        return _run(steps, x, rate, dataset.brain, recording.about())[0]
+
+    key = {"dataset": dataset.fingerprint(), "stretch": [stretch.source, first, last], "steps": _identity(steps)}
+    return Prepared(cache.array(key, plan.build(encode)), out_rate, first / rate)
+
+
+def prepare_stimulus(dataset: Dataset, space: Space, steps: Sequence[Encoder], stretch: Stretch, cache: Cache) -> Prepared:
+    """Run the frozen stimulus encoders over one stretch of a stimulus; time first, float32, computed once."""
+    signal = dataset.stimulus(stretch.source, space)
+    key = {"dataset": dataset.fingerprint(), "stimulus": [stretch.source, space.name], "steps": _identity(steps)}
+    if signal.rate is None:
+        whole = np.asarray(signal.data)[None]
+        data = cache.array(key, lambda allocate: _float32(_run(steps, whole, None, space, None)[0]))
+        return Prepared(data, None, 0.0)
+    rate = rate_after(space, steps, signal.rate)
+    assert rate is not None
+    frame = math.ceil(stretch.start * rate - 1e-6)  # the stretch begins on the frame grid n / rate
+    first = round(frame / rate * signal.rate)
+    last = min(int(signal.data.shape[0]), math.floor(stretch.stop * signal.rate + 1e-6))
+    if last <= first:
+        raise HubError(
+            f"stimulus {stretch.source} ends at {signal.data.shape[0] / signal.rate:.2f} s, before {stretch.start:.2f} s",
+            "check the trial's stimulus_start and stimulus_stop",
+        )
+    samples = signal.data[first:last]
+    key["samples"] = [first, last]
+    data = cache.array(
+        key, lambda allocate: _float32(_run(steps, np.asarray(samples)[None], signal.rate, space, None)[0])
+    )
+    return Prepared(data, rate, frame / rate)
+
+
+def stimulus_stretches(trials: Iterable[Trial], clocked: bool) -> list[Stretch]:
+    """Return the merged stimulus intervals that these trials present."""
+    by_id: dict[str, list[tuple[float, float]]] = {}
+    for trial in trials:
+        if trial.stimulus is None:
+            continue
+        if clocked and (trial.stimulus_start is None or trial.stimulus_stop is None):
+            raise HubError(f"trial {trial.id} does not say which seconds of {trial.stimulus} were heard", "give stimulus_start")
+        ends = (trial.stimulus_start or 0.0, trial.stimulus_stop or 0.0) if clocked else (0.0, 0.0)
+        by_id.setdefault(trial.stimulus, []).append(ends)
+    return [Stretch(id, start, stop) for id, some in sorted(by_id.items()) for start, stop in merge(some)]
+
+
+def rate_after(space: Space, steps: Sequence[Encoder], rate: float | None) -> float | None:
+    """Return the frame rate behind `steps` for a signal of `space` that runs at `rate`."""
+    at = Space(space.name, space.dims, rate)
+    for step in steps:
+        at = step.produces.after(at)
+    return None if at.rate is None else float(at.rate)
+
+
+def _runs(labelled: list[tuple[float, float, Side]]) -> list[tuple[float, float, Side]]:
+    runs: list[tuple[float, float, Side]] = []
+    for start, stop, side in labelled:
+        if runs and runs[-1][2] == side:
+            runs[-1] = (runs[-1][0], max(runs[-1][1], stop), side)
+        else:
+            runs.append((start, stop, side))
+    return runs
+
+
+def _reach(before: float | None, after: float | None, gap_s: float) -> float:
+    if before is None or after is None:
+        return REACH_S
+    return min(REACH_S, max(0.0, (after - before - gap_s) / 2))
+
+
+def _between_breaks(recording: str, start: float, stop: float, breaks: Sequence[float]) -> list[Stretch]:
+    edges = [start, *sorted(b for b in breaks if start < b < stop), stop]
+    return [Stretch(recording, low, high) for low, high in zip(edges, edges[1:], strict=False)]
+
+
+class _Plan:
+    """Which chunks to encode, with which margins, so that the result equals one run over the whole stretch."""
+
+    def __init__(self, steps: Sequence[Encoder], rate: float, out_rate: float | None, samples: int) -> None:
+        supports = [step.support_s for step in steps]
+        exact = all(_is_whole(CHUNK_S * r) and _is_whole(r) for r in (rate, out_rate or rate))
+        self.whole = None in supports
+        self.rate, self.out_rate, self.samples = rate, out_rate or rate, samples
+        chunk = int(CHUNK_S * rate)
+        if self.whole or not exact or samples <= 2 * chunk:
+            self.chunks = [(0, samples)]
+            self.margin = 0
+        else:
+            starts = list(range(0, samples - chunk, chunk))
+            self.chunks = list(zip(starts, [*starts[1:], samples], strict=True))
+            self.margin = int(math.ceil(sum(s for s in supports if s is not None)) * rate)
+
+    def build(self, encode: Callable[[int, int], Array]) -> Callable[..., Array]:
+        if len(self.chunks) == 1:
+            return lambda allocate: np.asarray(encode(0, self.samples), dtype=np.float32)
+
+        def into(allocate: Callable[..., Array]) -> Array:
+            tail = self._encode(encode, *self.chunks[-1])
+            at = self._frame(self.chunks[-1][0])
+            out = allocate((*tail.shape[:-1], at + tail.shape[-1]), np.float32)
+            out[..., at:] = tail
+            for low, high in self.chunks[:-1]:
+                out[..., self._frame(low) : self._frame(high)] = self._encode(encode, low, high)
+            return out
+
+        return into
+
+    def _encode(self, encode: Callable[[int, int], Array], low: int, high: int) -> Array:
+        begin, end = max(0, low - self.margin), min(self.samples, high + self.margin)
+        out = encode(begin, end)
+        skip = self._frame(low - begin)
+        return out[..., skip:] if high == self.samples else out[..., skip : skip + self._frame(high - low)]
+
+    def _frame(self, samples: int) -> int:
+        return round(samples / self.rate * self.out_rate)
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < 1e-9
+
+
+def _identity(steps: Sequence[Encoder]) -> list[list[Any]]:
+    """Name what decides the numbers: class, version, configuration."""
+    return [[f"{type(s).__module__}:{type(s).__qualname__}", s.version, s.configuration()] for s in steps]
+
+
+def _run(steps: Sequence[Encoder], x: Array, rate: float | None, space: Space, sensors: Recording | None) -> Array:
+    at = Space(space.name, space.dims, rate)
+    for step in steps:
+        x = step.encode(x, Batch(x, [], None if at.rate is None else float(at.rate), recording=sensors))
+        at = step.produces.after(at)
+    return x
+
+
+def _check_finite(x: Array, recording: Recording, start_s: float) -> None:
+    bad = ~np.isfinite(x)
+    if bad.any():
+        channel, sample = np.argwhere(bad)[0]
+        names = recording.brain.channels
+        name = names[channel] if channel < len(names) else f"channel {channel}"
+        raise HubError(
+            f"recording {recording.id} is not finite in {name} at {start_s + sample / (recording.brain.rate or 1):.3f} s",
+            "mark the channel bad, or repair or cut the recording",
+        )
+
+
+def _float32(values: Array) -> Array:
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,293 @@
+"""One pipeline on one dataset: folds, views, a fit, its predictions. The runner decides what to do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from braindecode_hub.cache import Cache
+from braindecode_hub.chain import Chain
+from braindecode_hub.errors import HubError, did_you_mean
+from braindecode_hub.interfaces import Dataset, Decoder, Renderer, State
+from braindecode_hub.pipeline import Pipeline
+from braindecode_hub.scoring import Scored
+from braindecode_hub.splits import Fold, Side, Split, split_from_config
+from braindecode_hub.stretches import Prepared, prepare_brain, prepare_stimulus, rate_after, stimulus_stretches, stretches
+from braindecode_hub.types import Array, Batch, Context, Prediction, Recording, Space, Trial
+from braindecode_hub.view import Item, View, Window, make_item
+
+
+STATE = ".state.safetensors"
+"""How the name of a fit's file ends; it begins with the subject, or with "all"."""
+
+
+@dataclass
+class Fitted:
+    """What one fit learned: the targets' fitted steps, the encoder behind its continuous part, the decoder.
+
+    `frozen` is fitted stage by stage; `tail` was trained with the decoder.
+    """
+
+    targets: dict[str, Chain]
+    frozen: Chain
+    tail: Chain
+    decoder: Decoder
+    renderer: Renderer | None = None
+
+    def decode(self, batch: Batch) -> Prediction:
+        """Decode one batch of what the continuous part made; (batch, frames, …) in the fitted target spaces."""
+        x = self.frozen.encode(batch.brain, batch)
+        return self.decoder.decode(self.tail.encode(x, batch), x)
+
+    def predict(self, view: View) -> list[Prediction]:
+        """Predict every item of a view, in the targets' own units (fitted steps undone)."""
+        found = view.predict(self.decode)
+        return [{name: self.targets[name].invert(value[None])[0] for name, value in one.items()} for one in found]
+
+    def parts(self) -> dict[str, Any]:
+        """Return everything that has a state, by name."""
+        parts: dict[str, Any] = {f"target.{name}": chain for name, chain in self.targets.items()}
+        parts |= {"encoder": self.frozen, "tail": self.tail, "decoder": self.decoder}
+        return parts if self.renderer is None else parts | {"renderer": self.renderer}
+
+    def state(self) -> State:
+        """Return all learned arrays and values, keys led by the part."""
+        arrays: dict[str, Array] = {}
+        values: dict[str, Any] = {}
+        for part, component in self.parts().items():
+            learned, plain = component.state()
+            arrays |= {f"{part}/{name}": value for name, value in learned.items()}
+            values |= {f"{part}/{name}": value for name, value in plain.items()}
+        return arrays, values
+
+    def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        for part, component in self.parts().items():
+            own = [{k.removeprefix(f"{part}/"): v for k, v in some.items() if k.startswith(f"{part}/")} for some in (arrays, values)]
+            component.load_state(*own)
+
+
+class Study:
+    """A built pipeline with its prepared dataset: `folds`, views of a side, fits."""
+
+    def __init__(self, pipeline: Pipeline, ctx: Context, *, subjects: Sequence[str] | None = None) -> None:
+        self.pipeline = pipeline
+        self.ctx = ctx
+        self.brain_cache = self.stimulus_cache = ctx.cache if ctx.cache is not None else Cache(None)
+        self.trials = _of_subjects(pipeline.dataset, subjects)
+        self.split: Split = split_from_config(
+            pipeline.config.get("split") or {}, seed=ctx.seed, closed_set=pipeline.dataset.closed_set
+        )
+
+    def folds(self, trials: Sequence[Trial] | None = None) -> list[Fold]:
+        """Return the folds of this study's trials, or of others (a control's)."""
+        return self.split.make(self.trials if trials is None else trials)
+
+    def groups(self) -> list[list[str]]:
+        """Return the subjects that one fit serves together: all of them, or each by itself."""
+        subjects = sorted({trial.groups.get("subject", "") for trial in self.trials})
+        return [subjects] if self.pipeline.decoder.across_subjects else [[subject] for subject in subjects]
+
+    def of_group(self, fold: Fold, group: Sequence[str]) -> Fold:
+        """Return the fold's trials of some subjects; HubError if a side has none of them."""
+        sides = [tuple(t for t in side if t.groups.get("subject", "") in group) for side in (fold.train, fold.val, fold.test)]
+        for name, side in zip(("train", "val", "test"), sides, strict=True):
+            if not side:
+                raise HubError(
+                    f"fold {fold.number}: subject {', '.join(group)} has no {name} trials",
+                    "use a decoder that works across subjects, or split within subjects (time_block, stimulus)",
+                )
+        return Fold(fold.number, *sides, purged_s=fold.purged_s)
+
+    def view(self, fold: Fold, side: Side, dataset: Dataset | None = None, encoder: Chain | None = None, *, hidden: bool = False) -> View:
+        """Return the view of one side of a fold: what the continuous part makes of each stretch, cut to trials.
+
+        `dataset`, `encoder`: another dataset and continuous part (a control's, the oracle's); `hidden`: no targets.
+        """
+        dataset = self.pipeline.dataset if dataset is None else dataset
+        chain = self.pipeline.encoder.continuous_part() if encoder is None else encoder
+        recordings = {id: dataset.recording(id) for id in sorted({t.recording for s in (fold.train, fold.val, fold.test) for t in s})}
+        prepared = self._brain(fold, side, dataset, chain, recordings)
+        trials = fold.side(side)
+        stimuli = None if hidden else self._stimuli(dataset, trials)
+        spaces = {name: self._target_rate(name, dataset, trials) for name in self.pipeline.targets}
+        items = [
+            make_item(
+                trial,
+                brain=_containing(prepared, trial),
+                recording=recordings[trial.recording].about(),
+                spaces=spaces,
+                stimuli=None if stimuli is None else {name: _heard(some, trial) for name, some in stimuli.items()},
+                hidden_as=number if hidden else None,
+            )
+            for number, trial in enumerate(trials)
+        ]
+        rates = {one.rate for some in prepared.values() for one, _ in some}
+        if len(rates) > 1:
+            raise HubError(
+                f"the recordings reach the decoder at different rates: {', '.join(f'{r:g}' for r in sorted(rates, key=float))} Hz",  # type: ignore[arg-type]
+                "give the encoder an output rate, such as --set encoder.0.rate=100",
+            )
+        space = chain.check(replace(dataset.brain, rate="*" if dataset.brain.rate is not None else None), "dataset")
+        return View(
+            items,
+            window=self.window(),
+            space=replace(space, rate=rates.pop()) if space.rate is not None else space,
+            targets={name: self._target_space(name, spaces[name]) for name in self.pipeline.targets},
+            subjects=sorted({recording.subject for recording in recordings.values()}),
+        )
+
+    def window(self) -> Window:
+        """Return the pipeline's window; HubError if targets run in time and it has no length."""
+        window = self.pipeline.window
+        clocked = [name for name in self.pipeline.targets if self.pipeline.frozen_target_space(name).rate is not None]
+        if clocked and not window.length_s:
+            raise HubError(f"target {clocked[0]} runs in time, but the window has no length", "--set window.length_s=…", usage=True)
+        return window
+
+    def fit(self, fold: Fold, ctx: Context, dataset: Dataset | None = None, change: Callable[[View], View] | None = None, *, control: bool = False) -> Fitted:
+        """Fit every stage on the training side of a fold, choices made on validation.
+
+        `change` alters both views first (a control's exchange of stimuli); `control`: on the control's budget.
+        """
+        train, val = (self.view(fold, side, dataset) for side in ("train", "val"))  # type: ignore[arg-type]
+        if change is not None:
+            train, val = change(train), change(val)
+        decoder = self.pipeline.decoder.for_controls() if control else _fresh(self.pipeline.decoder)
+        encoder = self.pipeline.encoder.after(self.pipeline.encoder.continuous_part())
+        return self.fit_views(train, val, ctx, decoder, _fresh_chain(encoder), self.pipeline.renderer)
+
+    def fit_views(self, train: View, val: View, ctx: Context, decoder: Decoder, encoder: Chain, renderer: Renderer | None = None) -> Fitted:
+        """Fit the targets' steps, then the encoder's, then the decoder, on given views."""
+        targets = {}
+        for name, chain in self.pipeline.targets.items():
+            targets[name] = _fresh_chain(chain.after(chain.frozen_part()))
+            targets[name].fit(train.of(name), val.of(name), ctx)
+            train, val = (view.with_targets(name, *targets[name].steps) for view in (train, val))
+        frozen, tail = encoder.split()
+        frozen.fit(train, val, ctx)
+        train, val = train.through(*frozen.steps), val.through(*frozen.steps)
+        decoder.fit(train, val, ctx, encoder=tail)
+        fitted = Fitted(targets, frozen, tail, decoder, _fresh(renderer) if renderer else None)
+        if fitted.renderer is not None:
+            fitted.renderer.fit(train, val, ctx, predict=fitted.decode)
+        return fitted
+
+    def truth(self, fold: Fold, side: Side, dataset: Dataset | None = None) -> list[dict[str, Array]]:
+        """Return the true targets of one side, trial by trial, in their own units: for scoring only."""
+        dataset = self.pipeline.dataset if dataset is None else dataset
+        trials = fold.side(side)
+        stimuli = self._stimuli(dataset, trials)
+        spaces = {name: self._target_rate(name, dataset, trials) for name in stimuli}
+        nothing = Prepared(np.zeros((0, 0), np.float32), None, 0.0)
+        nobody = Recording("", "", "", _no_signal())
+        items = [
+            make_item(t, brain=nothing, recording=nobody, spaces=spaces, stimuli={n: _heard(s, t) for n, s in stimuli.items()})
+            for t in trials
+        ]
+        return [{name: np.asarray(value, np.float32) for name, value in item.targets.items()} for item in items]
+
+    def training_targets(self, fold: Fold, name: str) -> Array:
+        """Return the training side's target (frames, …), or static (trials, …), stacked: for means and oracles."""
+        found = [truth[name] for truth in self.truth(fold, "train")]
+        return np.stack(found) if self.rate(name) is None else np.concatenate(found)
+
+    def rate(self, name: str) -> float | None:
+        """Return the frame rate of a target."""
+        return self._target_rate(name, self.pipeline.dataset, self.trials)
+
+    def scored(
+        self, fold: Fold, side: Side, predictions: Sequence[Prediction], truth: Sequence[Mapping[str, Array]]
+    ) -> dict[str, list[Scored]]:
+        """Put predictions beside the truth, by target, one entry a trial."""
+        found: dict[str, list[Scored]] = {name: [] for name in self.pipeline.targets}
+        for number, (trial, predicted, true) in enumerate(zip(fold.side(side), predictions, truth, strict=True)):
+            subject = trial.groups.get("subject", "")
+            name = f"fold-{fold.number}-{subject}-{number:03d}" if subject else f"fold-{fold.number}-{number:03d}"
+            for target, some in found.items():
+                start = trial.stimulus_start or 0.0
+                some.append(Scored(name, subject, str(trial.stimulus), start, true[target], predicted[target]))
+        return found
+
+    def _brain(self, fold: Fold, side: Side, dataset: Dataset, chain: Chain, recordings: Mapping[str, Recording]) -> dict[str, list[tuple[Prepared, float]]]:
+        lengths = {id: recording.seconds for id, recording in recordings.items()}
+        breaks = {id: recording.breaks for id, recording in recordings.items()}
+        found: dict[str, list[tuple[Prepared, float]]] = {}
+        for stretch in stretches(fold, side, lengths, breaks, self.split.gap_s):
+            prepared = prepare_brain(dataset, chain.steps, stretch, self.brain_cache, recordings[stretch.source])
+            found.setdefault(stretch.source, []).append((prepared, stretch.stop))
+        return found
+
+    def _stimuli(self, dataset: Dataset, trials: Sequence[Trial]) -> dict[str, list[tuple[str, float, float, Prepared]]]:
+        found: dict[str, list[tuple[str, float, float, Prepared]]] = {}
+        for name, chain in self.pipeline.targets.items():
+            space = self.pipeline.stimulus_space(name)
+            cut = stimulus_stretches(trials, space.rate is not None)
+            frozen = chain.frozen_part()
+            found[name] = [
+                (s.source, s.start, s.stop, prepare_stimulus(dataset, space, frozen.steps, s, self.stimulus_cache)) for s in cut
+            ]
+        return found
+
+    def _target_rate(self, name: str, dataset: Dataset, trials: Sequence[Trial]) -> float | None:
+        space = self.pipeline.frozen_target_space(name)
+        if space.rate != "*":
+            return None if space.rate is None else float(space.rate)
+        stimulus = self.pipeline.stimulus_space(name)
+        signal = dataset.stimulus(str(trials[0].stimulus), stimulus)
+        return rate_after(stimulus, self.pipeline.targets[name].frozen_part().steps, signal.rate)
+
+    def _target_space(self, name: str, rate: float | None) -> Space:
+        return replace(self.pipeline.frozen_target_space(name), rate=rate)
+
+
+def unfitted(pipeline: Pipeline) -> Fitted:
+    """Return the parts of a fit with nothing learned, to load a state into."""
+    frozen, tail = _fresh_chain(pipeline.encoder.after(pipeline.encoder.continuous_part())).split()
+    targets = {name: _fresh_chain(chain.after(chain.frozen_part())) for name, chain in pipeline.targets.items()}
+    renderer = _fresh(pipeline.renderer) if pipeline.renderer else None
+    return Fitted(targets, frozen, tail, _fresh(pipeline.decoder), renderer)
+
+
+def _containing(prepared: Mapping[str, list[tuple[Prepared, float]]], trial: Trial) -> Prepared:
+    middle = (trial.start + trial.stop) / 2
+    for one, stop in prepared[trial.recording]:
+        if one.origin - 1e-6 <= middle <= stop + 1e-6:
+            return one
+    raise HubError(f"trial {trial.id} lies outside its recording {trial.recording}", "check the trial's start and stop, in seconds")
+
+
+def _heard(stretches: Sequence[tuple[str, float, float, Prepared]], trial: Trial) -> Prepared:
+    middle = ((trial.stimulus_start or 0.0) + (trial.stimulus_stop or 0.0)) / 2
+    for source, start, stop, prepared in stretches:
+        if source == trial.stimulus and (prepared.rate is None or start - 1e-6 <= middle <= stop + 1e-6):
+            return prepared
+    raise HubError(f"trial {trial.id} presents {trial.stimulus}, which the dataset does not have", "check the stimulus table")
+
+
+def _of_subjects(dataset: Dataset, subjects: Sequence[str] | None) -> list[Trial]:
+    trials = list(dataset.trials())
+    if subjects is None:
+        return trials
+    known = {trial.groups.get("subject", "") for trial in trials}
+    for subject in subjects:
+        if subject not in known:
+            raise HubError(f"there is no subject '{subject}'", did_you_mean(subject, known), usage=True)
+    return [trial for trial in trials if trial.groups.get("subject", "") in subjects]
+
+
+def _fresh(component: Any) -> Any:
+    return type(component)(**component.configuration())
+
+
+def _fresh_chain(chain: Chain) -> Chain:
+    return Chain([_fresh(step) for step in chain.steps], chain.names)
+
+
+def _no_signal() -> Any:
+    from braindecode_hub.types import Signal
+
+    return Signal(np.zeros((0, 0), np.float32), None, "none")

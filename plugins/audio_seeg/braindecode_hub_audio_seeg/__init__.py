@@ -1,0 +1,46 @@
+"""Speech from depth electrodes: what the plugin registers. Importing this imports braindecode_hub only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from braindecode_hub import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+    from braindecode_hub.manager import Register
+    from braindecode_hub.report import Section
+
+
+@hookimpl
+def register_components(register: Register) -> None:
+    """Register the plugin's parts."""
+    here = "braindecode_hub_audio_seeg"
+    register.dataset("audio_seeg/phantom", f"{here}.phantom:Phantom")
+    register.dataset("audio_seeg/naplib", f"{here}.naplib:Naplib")
+    register.dataset("audio_seeg/grasshopper", f"{here}.grasshopper:Grasshopper")
+    register.encoder("audio_seeg/mel", f"{here}.mel:Mel")
+    register.encoder("audio_seeg/high_gamma", f"{here}.highgamma:HighGamma")
+    register.renderer("audio_seeg/griffin_lim", f"{here}.vocoder:GriffinLim")
+    register.renderer("audio_seeg/envelope_tone", f"{here}.vocoder:EnvelopeTone")
+    register.metric("audio_seeg/mel_correlation", f"{here}.scores:MelCorrelation")
+    register.metric("audio_seeg/mel_correlation_speech", f"{here}.scores:MelCorrelationSpeech")
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    """Add `vocode`."""
+    from braindecode_hub_audio_seeg.commands import vocode
+
+    cli.add_command(vocode)
+
+
+@hookimpl
+def report_sections(run: Any) -> list[Section]:
+    """Return the players and mels of a run of this plugin."""
+    if run.config.get("plugin") != "audio_seeg":
+        return []
+    from braindecode_hub_audio_seeg.report import sections
+
+    return sections(run)
