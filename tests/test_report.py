@@ -15,7 +15,7 @@ import soundfile
 
 from braindecode_hub.figures import PAPER, new_figure, png, timeline
 from braindecode_hub.notebook import run_html
-from braindecode_hub.report import Section, audio_html, figure_html, main_score, render_report
+from braindecode_hub.report import Section, audio_html, command, figure_html, main_score, render_report
 from braindecode_hub.scoretable import flags, score_table
 from braindecode_hub_audio_seeg.figures import mel_figure, shifted_correlations
 from braindecode_hub_audio_seeg.report import artifact, sections
@@ -371,7 +371,7 @@ def test_no_missing_value_is_printed_as_a_number(html: str, run: FakeRun) -> Non
         assert not re.search(r"\b(NaN|nan|None|inf|Undefined|undefined|-0\.00)\b", spoken)
 
 
-@pytest.mark.parametrize("flag", ["SIMULATED", "CLOSED SET", "UNVERIFIED", "LEAK"])
+@pytest.mark.parametrize("flag", ["SIMULATED", "CLOSED SET", "UNVERIFIED", "LEAK", "CHANCE", "DEV"])
 def test_a_flag_is_in_title_banner_ribbon_and_beside_every_score(run: FakeRun, flag: str) -> None:
     run.metrics.update(flags=[flag], simulated=False)
     html = render_report(dataclasses.replace(run, details={}))
@@ -513,6 +513,21 @@ def test_items_are_not_confused_by_their_beginnings(run: FakeRun, tmp_path: Path
     assert artifact(run, "a", "vocoded") is None
 
 
+def test_the_longest_stretches_with_audio_are_chosen(run: FakeRun, tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    lengths = {"a": 40, "b": 90, "c": 3, "d": 50, "e": 60, "mute": 99}
+    for name in "abcde":
+        for made in (f"{name}.reconstructed.flac", f"{name}.reconstructed.1.flac"):
+            soundfile.write(folder / made, np.zeros(800), 8000)
+    mels = {name: np.zeros((length, 4)) for name, length in lengths.items()}
+    run.path, run.stretches = tmp_path, [FakeItem(n, {"mel": m}, {"mel": m}, 10.0) for n, m in mels.items()]
+    assert re.findall("<h3>(.*?)</h3>", sections(run)[0].html) == ["b", "d", "e"]
+    assert artifact(run, "b", "reconstructed") == folder / "b.reconstructed.flac"
+    run.stretches = run.stretches[2:3]
+    assert re.findall("<h3>(.*?)</h3>", sections(run)[0].html) == ["c"]
+
+
 def test_long_audio_is_cut(run: FakeRun, tmp_path: Path) -> None:
     folder = tmp_path / "artifacts"
     folder.mkdir()
@@ -522,7 +537,7 @@ def test_long_audio_is_cut(run: FakeRun, tmp_path: Path) -> None:
     target = np.zeros((600, 80))
     run.path, run.stretches = tmp_path, [FakeItem("long", {"mel": target}, {"mel": target}, 10.0)]
     assert len(sections(run)[0].html) < (folder / "long.original.flac").stat().st_size
-    assert "over 12.0 s" in sections(run)[0].html
+    assert "over 10.0 s" in sections(run)[0].html
 
 
 def test_an_envelope_is_drawn_as_lines(run: FakeRun) -> None:
@@ -601,5 +616,22 @@ def test_lists_end_without_a_sign_of_something_missing(html: str) -> None:
     assert bars == ["sub-01/run-1: train 3 min 4 s, val 30 s, test 1 min 22 s, not used 4 s"]
 
 
-def test_the_command_makes_the_run_again(html: str) -> None:
+def test_the_command_makes_the_run_again(html: str, run: FakeRun) -> None:
     assert "braindecode-hub run audio_seeg --preset smoke --seed 0" in Page(html).text
+    run.config["run"] = {
+        "preset": None,
+        "seed": 7,
+        "folds": 3,
+        "subjects": None,
+        "device": "auto",
+        "dev": True,
+    }
+    assert command(run.config) == "braindecode-hub run audio_seeg --seed 7 --folds 3 --dev"
+
+
+def test_a_unit_that_is_a_description_is_small_print(run: FakeRun) -> None:
+    run.metrics["scores"]["identification"]["unit"] = "1 of 50, 5 s each"
+    run.metrics["scores"]["identification"]["smallest_p"] = 0.0001
+    cells = dict(score_table(run.metrics)["rows"])["identification"]
+    assert cells[0] == ("0.310", "1 of 50, 5 s each", None)
+    assert cells[3] == ("0.0025", "smallest possible 0.0001", None)

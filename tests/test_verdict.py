@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from braindecode_hub.verdict import headline, judge, label, number, probability, reason, verdict
+from braindecode_hub.verdict import amount, headline, judge, label, number, probability, reason, verdict
 
 GOOD: dict[str, Any] = {
     "flags": [],
@@ -95,6 +95,22 @@ def test_a_leak_voids_everything(metrics: dict[str, Any]) -> None:
     assert "above chance" not in verdict(metrics)
 
 
+def test_a_wrong_level_of_chance_voids_everything(metrics: dict[str, Any]) -> None:
+    metrics["flags"] = ["CHANCE"]
+    assert verdict(metrics).startswith("Not a result: the shuffled control beats the stated chance")
+
+
+def test_a_dev_run_says_it_is_about_validation(metrics: dict[str, Any]) -> None:
+    metrics["flags"] = ["DEV"]
+    assert verdict(metrics).startswith("With validation scores only, decoded above chance")
+
+
+def test_a_unit_is_printed_only_if_it_is_a_symbol() -> None:
+    assert amount(5.314, {"unit": "dB"}) == "5.31 dB"
+    assert amount(0.61, {"unit": "r"}) == "0.61"
+    assert amount(0.31, {"unit": "1 of 50, 5 s each"}) == "0.31"
+
+
 @pytest.mark.parametrize("n", [1, 6, 9, None])
 def test_few_units_are_tentative(metrics: dict[str, Any], score: dict[str, Any], n: int | None) -> None:
     metrics["unit"]["n"] = n
@@ -175,8 +191,8 @@ def test_no_baseline_is_said(metrics: dict[str, Any]) -> None:
 
 
 def test_an_oracle_that_is_better_is_named(metrics: dict[str, Any]) -> None:
-    metrics["baselines"]["loudness"] = {"mel_correlation": 0.72}
-    assert "loudness alone reaches 0.72" in verdict(metrics)
+    metrics["baselines"]["loudness_oracle"] = {"mel_correlation": 0.72}
+    assert "the loudness oracle reaches 0.72" in verdict(metrics)
 
 
 def test_lower_can_be_better(metrics: dict[str, Any], score: dict[str, Any]) -> None:

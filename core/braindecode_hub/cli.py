@@ -133,7 +133,7 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--dev", is_flag=True, help="Score validation only; the test side is not looked at."),
         click.option("--dry-run", is_flag=True, help="Print trials, splits, rates, units and lag, and stop."),
         click.option("--until", type=click.Choice(["prepare", "fit", "predict"]), help="Stop after this stage."),
-        click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes for the controls' refits."),
+        click.option("--jobs", type=click.IntRange(0), default=0, show_default=True, help="Processes for controls; 0: one a core, at most 4."),
         click.option("--backend", default="local", show_default=True, help="Who runs those jobs."),
     ]
     for option in reversed(options):

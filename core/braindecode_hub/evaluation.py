@@ -96,6 +96,10 @@ class Judge:
             for target, some in items.items()
         }
 
+    def margin(self, name: str) -> float:
+        """Return how far above chance a control's score must be to matter (identification_rank: .1)."""
+        return self.metrics[name][1].margin if name in self.metrics else 0.1
+
     def units(self, items: Items) -> dict[str, Units]:
         """Cut every target's items into units."""
         return {target: self._cut(target, some) for target, some in items.items()}

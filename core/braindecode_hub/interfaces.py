@@ -54,7 +54,7 @@ class Component:
             if not name.endswith("_") or name.startswith("_"):
                 continue
             if isinstance(value, np.ndarray | np.generic):
-                arrays[name] = np.ascontiguousarray(value)
+                arrays[name] = np.asarray(value, order="C")
             else:
                 values[name] = json.loads(json.dumps(value))
         return arrays, values

@@ -7,8 +7,11 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from braindecode_hub.errors import HubError
 
@@ -31,29 +34,27 @@ class JobResult:
 
 
 def perform(job: Job) -> JobResult:
-    """Make the call of one job, in this process."""
+    """Make the call of one job, in this process and on one thread: the same bits wherever it runs."""
     module, name = job.function.split(":")
-    return JobResult(job.name, getattr(importlib.import_module(module), name)(**job.arguments))
+    function = getattr(importlib.import_module(module), name)
+    with threadpool_limits(1):
+        return JobResult(job.name, function(**job.arguments))
 
 
 def run_local(jobs: Sequence[Job], backend: str, options: dict[str, Any]) -> Iterable[JobResult] | None:
-    """The `local` backend: options {"workers": 1} is this process; more are processes with one thread each."""
+    """The `local` backend: options {"workers": 1} is this process, 0 is one process a core (at most 4)."""
     if backend != "local":
         return None
-    workers = int(options.get("workers", 1))
+    workers = int(options.get("workers", 1)) or min(4, os.cpu_count() or 1)
     return map(perform, jobs) if workers <= 1 or len(jobs) < 2 else _in_processes(jobs, min(workers, len(jobs)))
 
 
 def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))
-    try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            try:
-                for done in as_completed([pool.submit(perform, job) for job in jobs]):
-                    yield done.result()
-            except BrokenPipeError as error:  # pragma: no cover - depends on the machine
-                raise HubError("a worker process died", "use fewer workers: --jobs 1") from error
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for done in as_completed([pool.submit(perform, job) for job in jobs]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise HubError("a worker process died, perhaps for want of memory", "use fewer: --jobs 1") from error
+        finally:
+            pool.shutdown(cancel_futures=True)

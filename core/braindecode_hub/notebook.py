@@ -23,7 +23,7 @@ MEDIA_TYPES = {".flac": "audio/flac", ".wav": "audio/wav", ".mp3": "audio/mpeg",
 PAGE = """
 <div style="max-width:60rem;font-family:system-ui,sans-serif;line-height:1.45">
 {% for flag, meaning in flags %}
-{% set colours = '#c3221f;color:#fff' if flag.startswith('LEAK') else '#ffd449;color:#221a00' %}
+{% set colours = '#c3221f;color:#fff' if flag in ('LEAK', 'CHANCE') else '#ffd449;color:#221a00' %}
 <div role="note" style="background:{{ colours }};padding:.4rem .8rem;border-radius:6px;margin:.2rem 0">
 <b>{{ flag }}</b> {{ meaning }}</div>
 {% endfor %}

@@ -24,7 +24,9 @@ class Progress:
     @hookimpl
     def observe(self, event: Event) -> None:
         """Show `progress` ({stage, done, total}), `note` and `problem` events."""
-        if event["kind"] == "progress":
+        if event["kind"] == "stage" and event["state"] == "done":
+            self._line(f"{event['stage']}: done in {event['seconds']:.1f} s")
+        elif event["kind"] == "progress":
             self._show(event["stage"], event["done"], event["total"])
         elif event["kind"] == "download":
             self._show(f"download {event['uri'].split('://')[0]}", event["done"], event.get("total"))

@@ -51,10 +51,10 @@ def render_items(study: Study, items: Items, folder: Path, ctx: Context, *, seco
 
 
 def excerpts(items: Items, count: int = EXCERPTS) -> Items:
-    """Return at most `count` items, spread evenly over the test side."""
-    total = len(next(iter(items.values())))
-    picked = sorted({round(k * (total - 1) / max(1, count - 1)) for k in range(min(count, total))})
-    return {name: [some[k] for k in picked] for name, some in items.items()}
+    """Return the `count` longest items, in their own order."""
+    lengths = [len(item.target) for item in next(iter(items.values()))]
+    longest = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))[:count]
+    return {name: [some[k] for k in sorted(longest)] for name, some in items.items()}
 
 
 def _cut(item: Scored, rate: float | None, seconds: float | None) -> Scored:

@@ -60,8 +60,8 @@ class Item(Protocol):
         ...
 
     @property
-    def rate(self) -> float:
-        """Frames per second."""
+    def rate(self) -> float | None:
+        """Frames per second; None for what does not run in time."""
         ...
 
 
@@ -95,7 +95,7 @@ class Reported(Protocol):
 
     @property
     def details(self) -> dict[str, np.ndarray]:
-        """Arrays behind the scores: "units/<score>", "null/<score>", "controls/<kind>/<score>", "bins/<score>"."""
+        """Arrays behind the scores: units/<score>, null/<score>, controls/<kind>/<score>, bins/<score>."""
         ...
 
     def artifacts(self) -> list[Path]:
@@ -139,6 +139,7 @@ def page(run: Reported, plugin_sections: Sequence[Section]) -> dict[str, Any]:
         "pictures": pictures, "extras": _extras(metrics), "timeline": figures.timeline(run.split),
         "split": {**run.split, "by": [by] if isinstance(by, str) else by},
         "folds": len(run.split.get("folds") or ()), "command": command(run.config),
+        "preset": how(run.config)["preset"],
         "smallest": None if smallest is None else probability(smallest),
         "times": {stage: finite(time) or 0.0 for stage, time in metrics["seconds"].items()},
         "files": [path.name for path in run.artifacts()],
@@ -173,21 +174,20 @@ def main_score(run: Reported) -> str | None:
     return headline(run.metrics)
 
 
-def command(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the command line and the Python that make this run again."""
-    name, preset, seed = str(config.get("pipeline", "")), config.get("preset"), config.get("seed", 0)
-    words = [
-        "braindecode-hub",
-        "run",
-        name,
-        *(["--preset", str(preset)] if preset else []),
-        "--seed",
-        str(seed),
-    ]
-    chosen = f", preset={str(preset)!r}" if preset else ""
-    return shlex.join(
-        words
-    ), f"import braindecode_hub as bdh\n\nrun = bdh.run({name!r}{chosen}, seed={seed!r})"
+def how(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options a run was made with: preset, seed, folds, dev."""
+    return {"preset": None, "seed": 0, "folds": 1, "dev": False, **config, **(config.get("run") or {})}
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """Return the command line that makes a run like this one from the catalogue."""
+    options = how(config)
+    words = ["braindecode-hub", "run", str(config.get("pipeline", ""))]
+    words += ["--preset", str(options["preset"])] if options["preset"] else []
+    words += ["--seed", str(options["seed"])]
+    words += ["--folds", str(options["folds"])] if options["folds"] not in (None, 1) else []
+    words += ["--dev"] if options["dev"] else []
+    return shlex.join(words)
 
 
 def _drawn(run: Reported, main: str | None) -> list[str]:
@@ -283,7 +283,7 @@ def _subject_pictures(run: Reported, main: str | None) -> Iterator[str]:
 
 def _extras(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """Return what a score says of itself beyond the fixed fields: its pool, the seconds of its candidates."""
-    fixed = {"value", "ci95", "chance", "p", "higher_is_better", "unit"}
+    fixed = {"value", "ci95", "chance", "p", "higher_is_better", "unit", "smallest_p"}
     scores = (metrics.get("scores") or {}).items()
     return [
         (name, key, value)

@@ -306,7 +306,7 @@ class _Runner:
         dropped = constant_bins(units.target) if units.target.ndim == 3 else np.zeros(0, bool)
         if dropped.any():
             reasons["scores.excluded_bins"] = f"{int(dropped.sum())} of {dropped.size} target bins never vary on this side"
-        flags = self.flags(study, done, beside)
+        flags = self.flags(study, judge, done, beside)
         scores = {name: dict(entry) for name, entry in done.scores.items()}
         return {
             "schema": 1,
@@ -358,25 +358,34 @@ class _Runner:
         own = {t: [one for one in some if one.name.startswith(f"fold-{fold.number}-")] for t, some in items.items()}
         return {"fold": fold.number, **{name: float(v.mean()) for name, v in judge.values(own).items()}}
 
-    def flags(self, study: Study, done: Evaluation, beside: _Beside) -> list[str]:
+    def flags(self, study: Study, judge: Judge, done: Evaluation, beside: _Beside) -> list[str]:
         flags = ["SIMULATED"] if study.pipeline.dataset.simulated else []
         flags += ["CLOSED SET"] if study.split.closed_set else []
         flags += ["UNVERIFIED"] if getattr(study.pipeline.dataset, "unverified", False) else []
         flags += ["DEV"] if self.side != "test" else []
-        margins = {name: metric.margin for name, (_, metric) in Judge(study, {}, 0).metrics.items()}
         for kind, some in beside.controls.items():
-            for name, values in some.items():
-                entry = done.scores.get(name)
-                if entry is None or entry["chance"] is None or not entry["higher_is_better"]:
-                    continue
-                margin = entry["chance"] if name == "identification" else margins.get(name, 0.1)
-                if above_chance(np.array(values), entry["chance"], margin):
-                    flags.append("CHANCE" if kind == "shuffled" else "LEAK")
+            if any(self.judged_above(name, some, done, judge) for name in some):
+                flags.append("CHANCE" if kind == "shuffled" else "LEAK")
         for name, values in beside.ceiling.items():
             high = interval(values, seed=self.ctx.seed)
             if high is not None and done.per_unit[name].mean() > high[1]:
                 flags.append("LEAK")
         return list(dict.fromkeys(flags))
+
+    def judged_above(self, name: str, refits: Mapping[str, Sequence[float]], done: Evaluation, judge: Judge) -> bool:
+        """Say whether a control's refits exceed chance by the rule of `statistics.above_chance`.
+
+        Top-1 counts only where the rank agrees: docs/decisions/0007-control-rule.md.
+        """
+        entry = done.scores.get(name)
+        if entry is None or entry["chance"] is None:
+            return False
+        sign = 1.0 if entry["higher_is_better"] else -1.0
+        margin = entry["chance"] if name == "identification" else judge.margin(name)
+        above = bool(above_chance(sign * np.asarray(refits[name]), sign * entry["chance"], margin))
+        if name == "identification":
+            return above and self.judged_above("identification_rank", refits, done, judge)
+        return above
 
     def digest(self, metrics: Mapping[str, Any]) -> str:
         """Hash what was learned, predicted, scored and split; not times, paths, events or the report."""
@@ -437,11 +446,12 @@ class _Runner:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        self.progress(name, 0, 1)
+        self.log({"kind": "stage", "stage": name, "state": "begins"})
         began = time.monotonic()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-        self.progress(name, 1, 1)
+        taken = time.monotonic() - began
+        self.seconds[name] = self.seconds.get(name, 0.0) + taken
+        self.log({"kind": "stage", "stage": name, "state": "done", "seconds": round(taken, 2)})
 
     def close(self) -> None:
         if self.tensorboard is not None:

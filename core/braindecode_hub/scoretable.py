@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from braindecode_hub.verdict import amount, finite, interval, label, number, probability, reason
+from braindecode_hub.verdict import amount, finite, interval, label, number, probability, reason, symbolless
 
 UNKNOWN = "no reason was recorded"
 FLAGS = {
     "LEAK": "Something that should be at chance is not: the answer reaches the decoder by another way than "
     "the brain. None of the scores below can be trusted.",
+    "CHANCE": "Trained on exchanged stimuli, the pipeline still beats the stated level of chance: that level "
+    "is too low, and so is every p.",
     "SIMULATED": "No brain was recorded. A computer model made these recordings, so the scores show that "
     "the pipeline works, not that a brain can be read.",
     "CLOSED SET": "The targets are a fixed set that training has seen too. The scores say which known one "
     "it was, not that a new one could be decoded.",
     "UNVERIFIED": "The loader of this data set was tested on made-up files only, never on real recordings.",
+    "DEV": "Scored on the validation side, where choices were made. The test side was not looked at.",
 }
 
 
@@ -95,9 +98,13 @@ def _own_cells(metrics: Mapping[str, Any], name: str) -> Iterator[Cell]:
         finite(entry.get("p")),
         interval(entry),
     )
-    smallest = finite((metrics.get("unit") or {}).get("smallest_p"))
-    lower = "lower is better" if entry.get("higher_is_better") is False else ""
-    yield None if value is None else amount(value, entry, 3), lower, ("scores", name, "value")
+    smallest = finite(entry.get("smallest_p", (metrics.get("unit") or {}).get("smallest_p")))
+    small = [symbolless(entry), "lower is better" if entry.get("higher_is_better") is False else ""]
+    yield (
+        None if value is None else amount(value, entry, 3),
+        ", ".join(filter(None, small)),
+        ("scores", name, "value"),
+    )
     yield f"{number(ends[0], 3)} to {number(ends[1], 3)}" if ends else None, "", ("scores", name, "ci95")
     yield None if chance is None else number(chance, 3), "", ("scores", name, "chance")
     attainable = f"smallest possible {probability(smallest)}" if smallest is not None else ""
@@ -134,3 +141,33 @@ def _noted(
     which = " ".join(label(step) for step in path if step not in ("scores", "baselines", "controls"))
     notes.setdefault(why, []).append(which)
     return "–", "", list(notes).index(why) + 1
+
+
+def plain_table(metrics: Mapping[str, Any]) -> str:
+    """Return the scores as lines of text for a terminal: one row a score, what stands beside it in columns."""
+    baselines: Mapping[str, Any] = metrics.get("baselines") or {}
+    controls: Mapping[str, Any] = metrics.get("controls") or {}
+    beside = {**baselines, "ceiling": metrics.get("ceiling") or {}, **controls}
+    rows = [["score", "value", "95 % interval", "chance", "p", *(name.replace("_", " ") for name in beside)]]
+    for name, entry in (metrics.get("scores") or {}).items():
+        ends = interval(entry)
+        p = finite(entry.get("p"))
+        numbers = [finite((column or {}).get(name)) for column in beside.values()]
+        rows.append(
+            [
+                name,
+                _shown(finite(entry.get("value"))),
+                f"{number(ends[0])} to {number(ends[1])}" if ends else "none",
+                _shown(finite(entry.get("chance"))),
+                "–" if p is None else probability(p),
+                *map(_shown, numbers),
+            ]
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else number(value)

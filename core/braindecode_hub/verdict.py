@@ -54,9 +54,14 @@ def judge(metrics: Metrics, score: str | None = None) -> Verdict:
     if value is None:
         why = f"{label(name)} was not computed{_because(metrics, 'scores', name, 'value')}"
         return _framed(metrics, Verdict("void", "No result", why))
-    if any(flag.upper().startswith("LEAK") for flag in metrics.get("flags") or ()):
+    raised = [str(flag).upper() for flag in metrics.get("flags") or ()]
+    if any(flag.startswith("LEAK") for flag in raised):
         shown = f"{label(name)} {amount(value, entry)}"
         why = f"a check for leaks failed, so {shown} must not be taken for decoding"
+        return _framed(metrics, Verdict("void", "Not a result", why))
+    if "CHANCE" in raised:
+        shown = f"{label(name)} {amount(value, entry)}"
+        why = f"the shuffled control beats the stated chance, so {shown} has no valid p"
         return _framed(metrics, Verdict("void", "Not a result", why))
     evidence = _evidence(metrics, name, entry, value)
     doubts = tuple(_doubts(metrics, name, entry, value))
@@ -65,7 +70,7 @@ def judge(metrics: Metrics, score: str | None = None) -> Verdict:
     if p is None:
         claim = Verdict("none", "Not tested against chance", evidence, beside)
     elif p > ALPHA or (chance is not None and not _better(entry, value, chance)):
-        claim = Verdict("none", "No evidence of decoding", evidence, (*_too_few(metrics), *beside))
+        claim = Verdict("none", "No evidence of decoding", evidence, (*_too_few(metrics, entry), *beside))
     elif doubts:
         claim = Verdict("tentative", "Above chance, but tentatively", evidence, (*doubts, *beside))
     else:
@@ -123,9 +128,17 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def amount(value: float, entry: Metrics, digits: int = 2) -> str:
-    """Return a number with its score's unit."""
-    unit = entry.get("unit") or ""
-    return f"{number(value, digits)} {unit}" if unit else number(value, digits)
+    """Return a number with the symbol of its score's unit: "5.31 dB", but no "0.61 r"."""
+    unit = str(entry.get("unit") or "")
+    return (
+        number(value, digits) if unit in ("", "r") or symbolless(entry) else f"{number(value, digits)} {unit}"
+    )
+
+
+def symbolless(entry: Metrics) -> str:
+    """Return the unit of a score if it is a description ("1 of 50, 5 s each") and no symbol, else nothing."""
+    unit = str(entry.get("unit") or "")
+    return unit if " " in unit else ""
 
 
 def probability(p: float) -> str:
@@ -197,7 +210,7 @@ def _beside(metrics: Metrics, name: str, entry: Metrics, value: float) -> Iterat
     for other in metrics.get("baselines") or {}:
         reached = _beside_value(metrics, other, name)
         if other not in ("ridge", "mean") and reached is not None and _better(entry, reached, value):
-            yield f"{label(other)} alone reaches {number(reached)}"
+            yield f"the {label(other)} reaches {number(reached)}"
     looks = finite(metrics.get("test_looks"))
     if looks is not None and looks != 1:
         yield f"the test side was scored {int(looks)} times" if looks else "the test side was not looked at"
@@ -214,8 +227,8 @@ def _compared(metrics: Metrics, name: str, entry: Metrics, value: float, ridge: 
     return f" and is {'worse' if _better(entry, min(ends), 0.0) else 'better'} ({shown})"
 
 
-def _too_few(metrics: Metrics) -> Iterator[str]:
-    smallest = finite((metrics.get("unit") or {}).get("smallest_p"))
+def _too_few(metrics: Metrics, entry: Metrics) -> Iterator[str]:
+    smallest = finite(entry.get("smallest_p", (metrics.get("unit") or {}).get("smallest_p")))
     if smallest is not None and smallest > ALPHA:
         yield f"this test could not have found any (smallest p attainable {probability(smallest)})"
 
@@ -230,6 +243,8 @@ def _framed(metrics: Metrics, made: Verdict) -> Verdict:
         frames.append("a closed set of targets")
     if "UNVERIFIED" in flags:
         frames.append("an unverified loader")
+    if "DEV" in flags:
+        frames.append("validation scores only")
     if not frames or made.level == "void":
         return made
     listed = " and ".join([", ".join(frames[:-1]), frames[-1]] if frames[1:] else frames)

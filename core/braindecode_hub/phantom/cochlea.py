@@ -46,7 +46,8 @@ class DriveStatistics:
     @property
     def covariance(self) -> Reals:
         """Covariance (bands, bands) of the z-scored drives: the mean of `spectrum` over both signs of
-        frequency."""
+        frequency.
+        """
         both = 2 * self.spectrum.real.sum(axis=0) - self.spectrum[0].real - self.spectrum[-1].real
         return np.asarray(both / self.taps)
 
@@ -73,13 +74,15 @@ def drive_statistics(drives: NDArray[Any], frame_rate: float, *, taps: int = 256
 
 def erb(freq: Reals) -> Reals:
     """Return the equivalent rectangular bandwidth in Hz at `freq` Hz (Glasberg & Moore 1990, Hear. Res.
-    47:103)."""
+    47:103).
+    """
     return 24.7 * (4.37e-3 * freq + 1)
 
 
 def erb_space(low: float, high: float, bands: int) -> Reals:
     """Return `bands` centre frequencies in Hz, equally spaced on the ERB-rate scale (Glasberg & Moore
-    1990)."""
+    1990).
+    """
     ends = 21.4 * np.log10(1 + 4.37e-3 * np.array([low, high]))
     return np.asarray((10 ** (np.linspace(ends[0], ends[1], bands) / 21.4) - 1) / 4.37e-3)
 

@@ -70,8 +70,10 @@ class EegModel:
     seed: int = 0
 
     def geometry(self) -> tuple[Reals, tuple[str, ...], tuple[str, ...]]:
-        """Return positions (channels, 3) in metres, names, and the names of the bads. ValueError: no such
-        cap."""
+        """Return positions (channels, 3) in metres, names, and the names of the bads.
+
+        Raises ValueError for a cap of neither 16 nor 32 channels.
+        """
         if self.channels not in (16, 32):
             raise ValueError(f"caps have 16 or 32 channels, not {self.channels}")
         cap = [site for site in CAP if self.channels == 32 or site[0] in _SIXTEEN]
@@ -123,7 +125,8 @@ class EegModel:
 
     def statistics(self, drives: NDArray[Any], frame_rate: float) -> DriveStatistics:
         """Return the statistics of the features of a corpus's drives: what `simulate` and `oracle` may
-        know."""
+        know.
+        """
         return drive_statistics(self.features(drives, frame_rate), self.rate, taps=2 * round(self.rate))
 
     def simulate(
@@ -272,8 +275,7 @@ def _through_shells(n: int, conductivities: tuple[float, ...]) -> float:
 def _random_field(
     sensors: Reals, directions: Reals, depths: tuple[float, float], rng: np.random.Generator
 ) -> Reals:
-    """Return the field (channels, dipoles) of randomly turned dipoles in `directions`, at shares of the
-    radius."""
+    """Return the field (channels, dipoles) of randomly turned dipoles, at `depths` (shares of the radius)."""
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     places = unit * (SHELLS[0] * rng.uniform(*depths, len(unit)))[:, None]
     towards = rng.standard_normal(places.shape)

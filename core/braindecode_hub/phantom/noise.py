@@ -61,8 +61,7 @@ def band(
 def drift(
     n_channels: int, n_samples: int, rate: float, rng: np.random.Generator, *, period: float = 10.0
 ) -> Floats:
-    """Return the slow wander of electrodes: power 1 / f² at periods longer than `period` seconds, nothing
-    above."""
+    """Return the slow wander of electrodes: power 1 / f² at periods of `period` seconds and longer only."""
     freqs = _freqs(n_samples, rate)
     slow = freqs[(freqs > 0) & (freqs <= 1 / period)]
     if not slow.size:

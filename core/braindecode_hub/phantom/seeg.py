@@ -38,14 +38,14 @@ BACKGROUND, CARRIER, COMMON, LINE, DRIFT, BROKEN = 40e-6, 5e-6, 10e-6, 12e-6, 60
 """Volts (SD) of each part at one contact: orders of magnitude of clinical recordings, our choice."""
 
 SPONTANEOUS, SHARED, WANDER = 0.15, 0.10, 0.20
-"""SD in nats: of ln power that no sound explains, per contact and common to all; of each contact's slow ln gain."""
+"""SD in nats of what no sound explains: ln power of each contact, ln power of all, slow ln gain of each."""
 
 WINDOW = 0.08
-"""Seconds of the Hann window in which the oracle measures power: of 0.01 to 0.16 the best for snr 0.3 to 3."""
+"""Seconds of the Hann window in which the oracle measures power: of 0.01 to 0.16 a good one at any snr."""
 
 
 class Montage(NamedTuple):
-    """Where the contacts are: `positions` (contacts, 3) in metres, a name and a shaft for each, names of the bads."""
+    """Where the contacts are: `positions` (contacts, 3) in metres, names, shafts, names of the bads."""
 
     positions: Reals
     names: tuple[str, ...]
@@ -79,8 +79,8 @@ class SeegModel:
     def geometry(self) -> Montage:
         """Return positions, names ("LA1" is the deepest contact of shaft "LA"), shafts and names of the bads.
 
-        Shafts take turns, left and right, front to back; contacts are 3.5 mm apart. The first bad is flat, the
-        second very noisy, and so on. Raises ValueError when the head cannot hold the shafts.
+        Shafts take turns, left and right, front to back; contacts are 3.5 mm apart. The first bad is flat,
+        the second very noisy, and so on. Raises ValueError when the head cannot hold the shafts.
         """
         rng = self._rng("geometry")
         positions, names, shafts = [], [], []
@@ -121,7 +121,8 @@ class SeegModel:
 
     def latencies(self) -> Reals:
         """Return the seconds (contacts,) by which each contact follows the drives: shorter nearer the
-        core."""
+        core.
+        """
         distance = _from_auditory(self.geometry().positions)
         distance += self._rng("latency").normal(0, 0.002, self.contacts)
         rank = np.empty(self.contacts)
@@ -132,7 +133,8 @@ class SeegModel:
 
     def gains(self, statistics: DriveStatistics) -> Reals:
         """Return nats of ln power per SD of each drive (contacts, bands): `weights` scaled to the asked-for
-        `snr`."""
+        `snr`.
+        """
         weights = self.weights(statistics.sd.size)
         covariance = statistics.covariance
         spread = np.sqrt(np.einsum("cb,bd,cd->c", weights, covariance, weights))
@@ -163,7 +165,8 @@ class SeegModel:
 
     def _volts(self, driven: Floats, rest: Floats, frame_rate: float, rng: np.random.Generator) -> Floats:
         """Turn ln power that is driven (delayed) and spontaneous (contacts, frames) into volts, shaft by
-        shaft."""
+        shaft.
+        """
         samples = round(driven.shape[1] * self.rate / frame_rate)
         montage, latencies = self.geometry(), self.latencies()
         out = noise.line(self.contacts, samples, self.rate, rng, freq=self.line_freq)
@@ -278,7 +281,8 @@ def _shaft_positions(side: int, front: float, count: int, rng: np.random.Generat
 @lru_cache(maxsize=8)
 def _silence(model: SeegModel, frame_rate: float, taps: int) -> Complexes:
     """Return the cross-spectrum of the good contacts' ln power when nothing is presented (freqs, good,
-    good)."""
+    good).
+    """
     rng = model._rng("silence")
     quiet = drive_statistics(rng.standard_normal((2, taps)), frame_rate, taps=taps)
     x = model.simulate(np.zeros((2, round(120 * frame_rate))), frame_rate, rng, quiet)

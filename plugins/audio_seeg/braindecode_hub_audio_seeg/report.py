@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from braindecode_hub_audio_seeg.mel import MelSpec
 
 MOST_ITEMS = 3
-MOST_SECONDS = 12.0
+FEWEST_SECONDS = 1.0
+"""Length below which a stretch is not worth a listen."""
+MOST_SECONDS = 10.0
 """Length of what is put into the page; the whole stands in the run folder."""
 MOST_FRAMES = 40_000
 """Frames of a stretch that the chance band is computed from."""
@@ -47,19 +49,37 @@ CONTENT = ("mel", "envelope")
 
 
 def sections(run: Reported) -> list[Section]:
-    """Return "Listen" (original, vocoded original and reconstruction of up to 3 stretches) and "Where it
-    works".
-    """
-    items = list(run.items())
-    heard = "".join(_triplet(run, item) for item in items[:MOST_ITEMS])
-    found = [Section("Listen", _intro(run, items) + heard, 10)] if heard else []
+    """Return "Listen" (up to 3 stretches: original, vocoded, reconstructed) and "Where it works"."""
+    items = [item for item in run.items() if item.rate]
+    chosen = _longest(run, items)
+    heard = "".join(_triplet(run, item) for item in chosen)
+    found = [Section("Listen", _intro(run, len(chosen), len(items)) + heard, 10)] if heard else []
     where = _where(run, items)
     return [*found, Section("Where it works", where, 25)] if where else found
 
 
-def _intro(run: Reported, items: list[Item]) -> str:
-    shown = min(MOST_ITEMS, len(items))
-    more = f" {shown} of {len(items)} test stretches." if len(items) > shown else ""
+def _longest(run: Reported, items: list[Item]) -> list[Item]:
+    """Choose the longest stretches, those with audio first, and keep the order of the test side."""
+    ranked = sorted(
+        items, key=lambda item: (artifact(run, item.name, "reconstructed") is None, -_seconds(item))
+    )
+    chosen = {
+        item.name for item in ranked[:MOST_ITEMS] if _seconds(item) >= FEWEST_SECONDS or item is ranked[0]
+    }
+    return [item for item in items if item.name in chosen]
+
+
+def _rate(item: Item) -> float:
+    return item.rate or 1.0
+
+
+def _seconds(item: Item) -> float:
+    content = _content(item.target)
+    return 0.0 if content is None else len(content) / _rate(item)
+
+
+def _intro(run: Reported, shown: int, total: int) -> str:
+    more = f" {shown} of {total} test stretches." if total > shown else ""
     simulated = " <b>SIMULATED</b>: no brain was recorded." if run.metrics.get("simulated") else ""
     parts = "; ".join(f"<b>{name}</b>, {text}" for name, text in COPIES.items())
     return f"<p>Held-out speech, never seen in training: {parts}.{more}{simulated}</p>"
@@ -70,7 +90,9 @@ def _triplet(run: Reported, item: Item) -> str:
     files = {copy: artifact(run, item.name, copy) for copy in COPIES}
     shown = {"original": _content(item.target), "reconstructed": _content(item.predicted)}
     shown["vocoded"] = _heard_as_mel(run, files["vocoded"]) if _bins(shown["original"]) > 1 else None
-    cut = {copy: array[: int(MOST_SECONDS * item.rate)] for copy, array in shown.items() if array is not None}
+    cut = {
+        copy: array[: int(MOST_SECONDS * _rate(item))] for copy, array in shown.items() if array is not None
+    }
     low, high = _scale(cut)
     cells = []
     for copy in COPIES:
@@ -85,13 +107,10 @@ def _triplet(run: Reported, item: Item) -> str:
 
 
 def artifact(run: Reported, name: str, copy: str) -> Path | None:
-    """Return the file of one copy of a stretch ("original", "vocoded", "reconstructed"), or None if there is
-    none.
-    """
+    """Return the file of one copy of a stretch ("original", "vocoded", "reconstructed"), or None."""
     wanted = f"{name.removeprefix('SIMULATED-')}.{copy}."
-    return next(
-        (path for path in run.artifacts() if path.name.removeprefix("SIMULATED-").startswith(wanted)), None
-    )
+    found = [path for path in run.artifacts() if path.name.removeprefix("SIMULATED-").startswith(wanted)]
+    return min(found, key=lambda path: len(path.name), default=None)
 
 
 def _player(path: Path | None, copy: str) -> str:
@@ -187,12 +206,12 @@ def _scale(shown: Mapping[str, np.ndarray]) -> tuple[float, float]:
 
 
 def _picture(run: Reported, array: np.ndarray, item: Item, copy: str, low: float, high: float) -> str:
-    seconds = len(array) / item.rate
+    seconds = len(array) / _rate(item)
     if array.shape[1] == 1:
         return figure_html(
-            envelope_figure(array[:, 0], item.rate, low, high), f"{copy}: envelope over {seconds:.1f} s"
+            envelope_figure(array[:, 0], _rate(item), low, high), f"{copy}: envelope over {seconds:.1f} s"
         )
-    figure = mel_figure(array, item.rate, low, high, mel_spec(run.config))
+    figure = mel_figure(array, _rate(item), low, high, mel_spec(run.config))
     return figure_html(
         figure,
         f"{copy}: mel spectrogram, {array.shape[1]} bins over {seconds:.1f} s, same colours as beside it",
