@@ -106,9 +106,7 @@ def test_numpy_reads_an_entry_by_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(entry(tmp_path)), np.arange(5))
 
 
-@pytest.mark.parametrize(
-    "change", [{"low": 65.0}, {"version": "2"}, {"stretch": ["r1", 0, 1001]}, {"new": None}]
-)
+@pytest.mark.parametrize("change", [{"low": 65.0}, {"version": "2"}, {"stretch": ["r1", 0, 1001]}, {"new": None}])
 def test_another_description_is_another_entry(tmp_path: Path, change: dict[str, Any]) -> None:
     cache = Cache(tmp_path)
     cache.array(KEY, Counted(np.zeros(2)))
@@ -215,9 +213,7 @@ def slow(folder: str, value: float, started: Any, results: Any) -> None:
 def test_two_processes_may_make_the_same_entry(tmp_path: Path) -> None:
     context: Any = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
     started, results = context.Barrier(2), context.Queue()
-    workers = [
-        context.Process(target=slow, args=(str(tmp_path), value, started, results)) for value in (1.0, 2.0)
-    ]
+    workers = [context.Process(target=slow, args=(str(tmp_path), value, started, results)) for value in (1.0, 2.0)]
     for worker in workers:
         worker.start()
     whole = [results.get(timeout=20) for _ in workers]
@@ -279,9 +275,7 @@ try:
 except HubError as error:
     print(error.cause)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("no space left to write")
     assert ".tmp-" not in done.stdout
     assert files(tmp_path) == []

@@ -104,9 +104,7 @@ def test_a_pin_must_be_a_hash(ctx: Context, source: Path, pin: str) -> None:
         fetch(source.as_uri(), pin, ctx, every)
 
 
-def test_without_a_pin_a_local_file_is_read_anew(
-    ctx: Context, source: Path, events: list[dict[str, Any]]
-) -> None:
+def test_without_a_pin_a_local_file_is_read_anew(ctx: Context, source: Path, events: list[dict[str, Any]]) -> None:
     assert fetch(source.as_uri(), None, ctx, every).read_bytes() == DATA
     source.write_bytes(b"new")
     assert fetch(source.as_uri(), None, ctx, every).read_bytes() == b"new"
@@ -177,9 +175,7 @@ def test_a_fetcher_must_put_a_file_into_its_folder(ctx: Context, source: Path, m
     assert source.exists()
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), ConnectionError("reset"), ValueError("bug")]
-)
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ConnectionError("reset"), ValueError("bug")])
 def test_a_fetcher_that_fails_leaves_nothing(ctx: Context, error: Exception) -> None:
     def bad(uri: str, folder: Path, ctx: Context) -> Path:
         (folder / "half").write_bytes(b"half")
@@ -343,9 +339,7 @@ def test_a_server_s_file_is_fetched_once(ctx: Context, server: str, events: list
     assert fetch(f"{server}/gone", PIN, ctx, every) == path
 
 
-def test_without_a_pin_the_first_bytes_are_held_to(
-    ctx: Context, server: str, events: list[dict[str, Any]]
-) -> None:
+def test_without_a_pin_the_first_bytes_are_held_to(ctx: Context, server: str, events: list[dict[str, Any]]) -> None:
     path = fetch(f"{server}/data.bin", None, ctx, every)
     assert [event["sha256"] for event in events if event["kind"] == "not_pinned"] == [PIN]
     events.clear()
@@ -393,9 +387,7 @@ def test_a_server_that_is_not_there_is_one_line(ctx: Context) -> None:
     assert left(ctx) == []
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://example.org/x", "http://127.0.0.1.example.org/x", "http://10.0.0.1/x"]
-)
+@pytest.mark.parametrize("uri", ["http://example.org/x", "http://127.0.0.1.example.org/x", "http://10.0.0.1/x"])
 def test_http_is_for_this_machine_only(ctx: Context, uri: str) -> None:
     with pytest.raises(HubError, match="not encrypted"):
         fetch(uri, PIN, ctx, every)
@@ -469,9 +461,7 @@ def wheel(folder: Path, tag: str = "py3-none-any") -> str:
         box.writestr(MEMBER, DATA)
         box.writestr("../../evil.bin", b"evil")
         box.writestr("demo_pkg-1.0.dist-info/METADATA", METADATA)
-        box.writestr(
-            "demo_pkg-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
-        )
+        box.writestr("demo_pkg-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
         box.writestr("demo_pkg-1.0.dist-info/RECORD", "")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -583,9 +573,7 @@ def test_pip_without_network_is_one_line(ctx: Context, index: Path, monkeypatch:
 def test_a_package_uri_says_one_file_of_one_pinned_archive(
     ctx: Context, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
-    monkeypatch.setattr(
-        "braindecode_hub.fetchers.subprocess.run", lambda *args, **more: pytest.fail("pip was run")
-    )
+    monkeypatch.setattr("braindecode_hub.fetchers.subprocess.run", lambda *args, **more: pytest.fail("pip was run"))
     with pytest.raises(HubError):
         fetch(uri, PIN, ctx, every)
     assert left(ctx) == []
@@ -604,9 +592,7 @@ def link(kind: bytes, target: str) -> tarfile.TarInfo:
     return info
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
-)
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
 def test_a_tar_member_must_be_a_plain_file(tmp_path: Path, kind: bytes) -> None:
     archive = tar_with(tmp_path / "a.tar", link(kind, "/etc/passwd"))
     with pytest.raises(HubError, match="is a link or a folder"):

@@ -41,10 +41,7 @@ def test_pearson_golden_values_by_hand() -> None:
 def test_pearson_is_numpys_corrcoef_averaged_over_trials() -> None:
     target, predicted = noise(3, 50, 4), noise(3, 50, 4, seed=1)
     r = np.array(
-        [
-            [np.corrcoef(t[:, b], p[:, b])[0, 1] for b in range(4)]
-            for t, p in zip(target, predicted, strict=True)
-        ]
+        [[np.corrcoef(t[:, b], p[:, b])[0, 1] for b in range(4)] for t, p in zip(target, predicted, strict=True)]
     )
     assert metrics.pearson_over_time(target, predicted) == pytest.approx(r.mean(axis=0), abs=1e-12)
     assert metrics.correlation_per_unit(target, predicted) == pytest.approx(r.mean(axis=1), abs=1e-12)
@@ -153,9 +150,7 @@ def loop_ranks(target: Array, predicted: Array, center: Array) -> list[int]:
     ranks = []
     for i, guess in enumerate(predicted):
         score = [
-            float(
-                (guess - center) @ (t - center) / np.linalg.norm(guess - center) / np.linalg.norm(t - center)
-            )
+            float((guess - center) @ (t - center) / np.linalg.norm(guess - center) / np.linalg.norm(t - center))
             for t in target
         ]
         ranks.append(1 + sum(s >= score[i] for j, s in enumerate(score) if j != i))

@@ -21,11 +21,7 @@ RATE = speech.RATE
 def drives() -> Any:
     """Drives (16, frames) at 100 Hz of all shipped stories, half a second of silence after each."""
     gap = np.zeros((16, 50), np.float32)
-    parts = [
-        part
-        for story in speech.stories()
-        for part in (cochlea.cochleagram(speech.audio(story.id), RATE), gap)
-    ]
+    parts = [part for story in speech.stories() for part in (cochlea.cochleagram(speech.audio(story.id), RATE), gap)]
     return np.concatenate(parts, axis=1)
 
 
@@ -45,9 +41,7 @@ def high_gamma(x: Any, rate: float) -> Any:
     x = x - x.mean(axis=0)
     x = signal.sosfiltfilt(signal.butter(4, (70, 170), "band", fs=rate, output="sos"), x, axis=1)
     for harmonic in (100, 150):
-        x = signal.sosfiltfilt(
-            signal.butter(2, (harmonic - 2, harmonic + 2), "stop", fs=rate, output="sos"), x, axis=1
-        )
+        x = signal.sosfiltfilt(signal.butter(2, (harmonic - 2, harmonic + 2), "stop", fs=rate, output="sos"), x, axis=1)
     power = signal.fftconvolve(x**2, np.hanning(82)[None] / 40.5, mode="same", axes=1)
     at = np.round(np.arange(int(x.shape[1] / rate * 100)) * rate / 100).astype(int)
     return np.log(np.maximum(power[:, at], 1e-20))
@@ -222,9 +216,7 @@ class TestNoise:
     def test_a_cross_spectrum_adds_up_to_the_covariance(self) -> None:
         x = np.array([[1, 0], [0.8, 0.6]]) @ np.random.default_rng(0).standard_normal((2, 50000))
         both = noise.cross_spectrum(x, 64)
-        assert ((2 * both[1:-1].sum(axis=0) + both[0] + both[-1]) / 64).real == pytest.approx(
-            np.cov(x), abs=0.03
-        )
+        assert ((2 * both[1:-1].sum(axis=0) + both[0] + both[-1]) / 64).real == pytest.approx(np.cov(x), abs=0.03)
 
 
 class TestSeeg:

@@ -217,13 +217,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     for name, chance, spread in (("mel_correlation", 0.0, 0.04), ("mcd", 8.9, 0.3)):
         details[f"null/{name}"] = chance + spread * rng.standard_normal(5160)
         details[f"units/{name}"] = METRICS["scores"][name]["value"] + spread * rng.standard_normal(12)
-        details[f"units/baseline/ridge/{name}"] = details[
-            f"units/{name}"
-        ] + 0.3 * spread * rng.standard_normal(12)
+        details[f"units/baseline/ridge/{name}"] = details[f"units/{name}"] + 0.3 * spread * rng.standard_normal(12)
         for kind in METRICS["controls"]:
-            details[f"controls/{kind}/{name}"] = METRICS["controls"][kind][
-                name
-            ] + 0.5 * spread * rng.standard_normal(3)
+            details[f"controls/{kind}/{name}"] = METRICS["controls"][kind][name] + 0.5 * spread * rng.standard_normal(3)
     folds = [
         {"fold": 0, "purged_s": 8.0, "sides": {
             "train": pieces("train", (0, 60), (60, 184)), "val": pieces("val", (186, 216)),
@@ -299,9 +295,7 @@ class Page(HTMLParser):
 def small(run: FakeRun) -> Page:
     """Render without pictures, which are slow and not the point of most tests."""
     return Page(
-        render_report(
-            dataclasses.replace(run, metrics={**run.metrics, "controls": {}, "baselines": {}}, details={})
-        )
+        render_report(dataclasses.replace(run, metrics={**run.metrics, "controls": {}, "baselines": {}}, details={}))
     )
 
 
@@ -314,9 +308,7 @@ def test_the_page_is_well_formed(html: str) -> None:
 
 
 def test_it_refers_to_nothing_outside_itself(html: str) -> None:
-    assert not re.search(
-        r"https?://|(?<!:)//\w+\.\w|@import|url\((?!#)", re.sub(r"base64,[\w+/=]+", "", html)
-    )
+    assert not re.search(r"https?://|(?<!:)//\w+\.\w|@import|url\((?!#)", re.sub(r"base64,[\w+/=]+", "", html))
     for tag, attrs in Page(html).tags:
         assert tag not in {"script", "link", "iframe", "object", "embed", "base", "form"}
         assert not [name for name in attrs if name.startswith("on")]
@@ -362,9 +354,7 @@ def test_every_table_has_a_caption_and_scoped_headers(html: str) -> None:
 
 def test_no_missing_value_is_printed_as_a_number(html: str, run: FakeRun) -> None:
     run.metrics["scores"]["mcd"].update(value=float("nan"), p=None, chance=float("inf"), ci95=[None, None])
-    run.metrics.update(
-        ceiling=None, test_looks=None, digest=None, by_subject=None, differences=None, unit=None
-    )
+    run.metrics.update(ceiling=None, test_looks=None, digest=None, by_subject=None, differences=None, unit=None)
     run.config.update(preset=None, summary=None, flow=None)
     for page in (Page(html), Page(render_report(run)), Page(run_html(run))):
         spoken = page.text + " ".join(str(attrs.get("alt")) for tag, attrs in page.tags if tag == "img")
@@ -398,9 +388,7 @@ def test_hostile_names_are_harmless(run: FakeRun) -> None:
     run.metrics["scores"] = {HOSTILE: score(0.4, [0.3, 0.5], 0.0, 0.01, unit=HOSTILE, extra=HOSTILE)}
     for group in ("baselines", "controls"):
         run.metrics[group] = {HOSTILE: {HOSTILE: 0.1}}
-    run.metrics.update(
-        flags=[HOSTILE], reasons={HOSTILE: HOSTILE}, digest=HOSTILE, control_refits={HOSTILE: 3}
-    )
+    run.metrics.update(flags=[HOSTILE], reasons={HOSTILE: HOSTILE}, digest=HOSTILE, control_refits={HOSTILE: 3})
     run.metrics["unit"]["name"] = run.metrics["dataset"]["use"] = HOSTILE
     run.metrics["by_subject"] = {HOSTILE: {HOSTILE: 0.3}, "$\\frac$": {HOSTILE: 0.5}}
     run.metrics["seconds"] = {HOSTILE: 1.0}
@@ -531,9 +519,7 @@ def test_the_longest_stretches_with_audio_are_chosen(run: FakeRun, tmp_path: Pat
 def test_long_audio_is_cut(run: FakeRun, tmp_path: Path) -> None:
     folder = tmp_path / "artifacts"
     folder.mkdir()
-    soundfile.write(
-        folder / "long.original.flac", 0.1 * np.random.default_rng(0).standard_normal(60 * 8000), 8000
-    )
+    soundfile.write(folder / "long.original.flac", 0.1 * np.random.default_rng(0).standard_normal(60 * 8000), 8000)
     target = np.zeros((600, 80))
     run.path, run.stretches = tmp_path, [FakeItem("long", {"mel": target}, {"mel": target}, 10.0)]
     assert len(sections(run)[0].html) < (folder / "long.original.flac").stat().st_size
@@ -573,9 +559,7 @@ def test_a_figure_is_given_for_light_and_dark_pages_and_left_as_it_was() -> None
     assert png(figure, dark=True) != before == png(figure)
     assert Page(html).wrong == []
     assert "<script" not in html
-    assert figure.get_facecolor() == pytest.approx(
-        (*(int(PAPER[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0)
-    )
+    assert figure.get_facecolor() == pytest.approx((*(int(PAPER[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0))
 
 
 def test_only_audio_goes_into_a_player() -> None:

@@ -114,8 +114,7 @@ def test_words_are_louder_than_pauses(story: speech.Story) -> None:
         rest = samples[round((one.stop + 0.12) * speech.RATE) : round((other.start - 0.06) * speech.RATE)]
         assert decibels(rest) < decibels(samples[spoken]) - 40, f"sound after {one.text!r}"
     levels = [
-        decibels(samples[round(word.start * speech.RATE) : round(word.stop * speech.RATE)])
-        for word in story.words
+        decibels(samples[round(word.start * speech.RATE) : round(word.stop * speech.RATE)]) for word in story.words
     ]
     assert min(levels) > decibels(samples[~spoken]) + 10, "a word that cannot be heard"
 

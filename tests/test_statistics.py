@@ -237,8 +237,7 @@ def test_exchanging_units_without_signal_is_calibrated() -> None:
     for seed in range(600):
         target, predicted = autoregressive(15 * 40, 2, a=0.8, rng=rng).T.reshape(2, 15, 40)
         alarms += (
-            statistics.exchange_p(np.corrcoef(predicted, target)[:15, 15:], seed=seed, permutations=400)[0]
-            <= 0.05
+            statistics.exchange_p(np.corrcoef(predicted, target)[:15, 15:], seed=seed, permutations=400)[0] <= 0.05
         )
     assert 0.02 <= alarms / 600 <= 0.07
 
@@ -246,9 +245,7 @@ def test_exchanging_units_without_signal_is_calibrated() -> None:
 # Intervals
 
 
-def coverage(
-    draw: Callable[[np.random.Generator, int], Array], truth: float, n: int, repeats: int = 400
-) -> float:
+def coverage(draw: Callable[[np.random.Generator, int], Array], truth: float, n: int, repeats: int = 400) -> float:
     rng, held = np.random.default_rng(0), 0
     for seed in range(repeats):
         found = statistics.interval(draw(rng, n), seed=seed, draws=1000)
@@ -267,9 +264,7 @@ def coverage(
     ],
     ids=["gaussian", "skewed", "strongly skewed"],
 )
-def test_intervals_cover_the_truth(
-    draw: Callable[[np.random.Generator, int], Array], truth: float, n: int
-) -> None:
+def test_intervals_cover_the_truth(draw: Callable[[np.random.Generator, int], Array], truth: float, n: int) -> None:
     assert 0.925 <= coverage(draw, truth, n) <= 0.99
 
 

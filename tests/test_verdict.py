@@ -61,9 +61,7 @@ def test_no_p_is_not_tested(metrics: dict[str, Any], score: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("p", [0.0501, 0.4, 1.0])
-def test_p_above_the_threshold_is_no_evidence(
-    metrics: dict[str, Any], score: dict[str, Any], p: float
-) -> None:
+def test_p_above_the_threshold_is_no_evidence(metrics: dict[str, Any], score: dict[str, Any], p: float) -> None:
     score["p"] = p
     assert judge(metrics).level == "none"
     assert verdict(metrics).startswith("No evidence of decoding: ")
@@ -80,9 +78,7 @@ def test_a_test_that_could_not_find_anything_says_so(metrics: dict[str, Any], sc
     assert "could not have found any (smallest p attainable 0.2)" in verdict(metrics)
 
 
-def test_worse_than_chance_is_no_evidence_whatever_p_says(
-    metrics: dict[str, Any], score: dict[str, Any]
-) -> None:
+def test_worse_than_chance_is_no_evidence_whatever_p_says(metrics: dict[str, Any], score: dict[str, Any]) -> None:
     score.update(value=-0.3, ci95=[-0.4, -0.2])
     assert judge(metrics).level == "none"
     assert "mel correlation −0.30" in verdict(metrics)
@@ -206,9 +202,7 @@ def test_lower_can_be_better(metrics: dict[str, Any], score: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.5", True])
-def test_a_value_that_is_none_is_no_result(
-    metrics: dict[str, Any], score: dict[str, Any], value: Any
-) -> None:
+def test_a_value_that_is_none_is_no_result(metrics: dict[str, Any], score: dict[str, Any], value: Any) -> None:
     score["value"] = value
     metrics["reasons"]["scores.mel_correlation"] = "the fit was interrupted"
     assert verdict(metrics) == ("No result: mel correlation was not computed (the fit was interrupted).")
@@ -254,9 +248,7 @@ def test_any_part_may_be_missing_or_null(metrics: dict[str, Any], missing: str, 
 
 
 @pytest.mark.parametrize("missing", sorted(GOOD["scores"]["mel_correlation"]))
-def test_any_field_of_a_score_may_be_null(
-    metrics: dict[str, Any], score: dict[str, Any], missing: str
-) -> None:
+def test_any_field_of_a_score_may_be_null(metrics: dict[str, Any], score: dict[str, Any], missing: str) -> None:
     score[missing] = None
     assert not re.search(r"None|nan", verdict(metrics))
 

@@ -263,16 +263,12 @@ class Flite:
             start = flite.flite_ffeature_float(item, (phones.format(1, 1) + "p.end").encode())
             stop = flite.flite_ffeature_float(item, (phones.format("n", "n") + "end").encode())
             words.append((flite.flite_ffeature_string(item, b"name").decode(), start, stop))
-        used = {
-            flite.flite_ffeature_string(item, b"name").decode() for item in self._items(utterance, "Segment")
-        }
+        used = {flite.flite_ffeature_string(item, b"name").decode() for item in self._items(utterance, "Segment")}
         flite.delete_utterance(utterance)
         return sound, words, used
 
 
-def speak(
-    flite: Flite, voice: str, sentence: str, number: int
-) -> tuple[Samples, list[dict[str, Any]], set[str]]:
+def speak(flite: Flite, voice: str, sentence: str, number: int) -> tuple[Samples, list[dict[str, Any]], set[str]]:
     """Return a sentence cut to its words (faded, at its level), its words' times in that cut, its phones."""
     from scipy.signal import butter, sosfiltfilt
 

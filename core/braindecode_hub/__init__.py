@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from braindecode_hub.version import API_VERSION, __version__
+
 if TYPE_CHECKING:
     from braindecode_hub.api import load as load
     from braindecode_hub.api import run as run
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from braindecode_hub.interfaces import Encoder as Encoder
     from braindecode_hub.interfaces import Metric as Metric
     from braindecode_hub.interfaces import Renderer as Renderer
+    from braindecode_hub.types import ANY as ANY
     from braindecode_hub.types import Artifact as Artifact
     from braindecode_hub.types import Batch as Batch
     from braindecode_hub.types import Context as Context
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from braindecode_hub.types import Space as Space
     from braindecode_hub.types import Trial as Trial
 
-__version__ = "0.1.0"
-API_VERSION = "1.0"
 
 _WHERE = {
     "run": "api",

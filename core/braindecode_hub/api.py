@@ -28,7 +28,7 @@ def run(
     resume: bool = False,
     dev: bool = False,
     until: Until | None = None,
-    jobs: int = 1,
+    jobs: int = 0,
     backend: str = "local",
     network: bool = True,
     progress: bool = False,
@@ -61,7 +61,13 @@ def load(path: str | Path) -> Run:
 
 
 def configure(
-    name: str | Path, manager: Manager, *, preset: str | None, data: str | None, sets: Sequence[str], **options: Any
+    name: str | Path,
+    manager: Manager,
+    *,
+    preset: str | None,
+    data: str | None,
+    sets: Sequence[str],
+    **options: Any,
 ) -> tuple[Config, Options]:
     """Return the resolved configuration and the options of a run, for a pipeline's name or a config.yaml."""
     path = Path(name)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import braindecode_hub
 from braindecode_hub.discovery import Found, installed_plugins
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.files import read_yaml
+from braindecode_hub.version import API_VERSION
 
 REFERENCE = "braindecode-hub"
 LOCAL_MODULE = "braindecode_hub_local"
@@ -153,10 +153,9 @@ def _read_registry(path: Path) -> dict[str, Any]:
     spec = read_yaml(path, path.name)
     if not isinstance(spec, dict):
         raise HubError(f"{path.name} is not a mapping", "begin it with `api:` and `pipelines:`")
-    ours = braindecode_hub.API_VERSION
     theirs = str(spec.get("api", "missing"))
-    if theirs.split(".")[0] != ours.split(".")[0]:
-        raise HubError(f"its registry is for api {theirs}, this is api {ours}", "update the plugin")
+    if theirs.split(".")[0] != API_VERSION.split(".")[0]:
+        raise HubError(f"its registry is for api {theirs}, this is api {API_VERSION}", "update the plugin")
     return spec
 
 

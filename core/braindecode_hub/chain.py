@@ -49,7 +49,11 @@ class Chain(Encoder):
         for name, step in zip(self.names, self.steps, strict=True):
             why = step.consumes.refuses(at)
             if why is not None:
-                raise HubError(f"{name} does not fit behind {giver}: it {why}", "put a step between them, or change one", usage=True)
+                raise HubError(
+                    f"{name} does not fit behind {giver}: it {why}",
+                    "put a step between them, or change one",
+                    usage=True,
+                )
             at, giver = step.produces.after(at), name
         return at
 
@@ -60,7 +64,11 @@ class Chain(Encoder):
             count += 1
         late = [name for name, step in zip(self.names[count:], self.steps[count:], strict=True) if step.continuous]
         if late:
-            raise HubError(f"{late[0]} is continuous, but stands behind {self.names[count]}", "put continuous steps first", usage=True)
+            raise HubError(
+                f"{late[0]} is continuous, but stands behind {self.names[count]}",
+                "put continuous steps first",
+                usage=True,
+            )
         return self._part(0, count)
 
     def frozen_part(self) -> Chain:

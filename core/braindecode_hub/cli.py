@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braindecode_hub import __version__
 from braindecode_hub.errors import HubError
+from braindecode_hub.version import __version__
 
 if TYPE_CHECKING:
     from braindecode_hub.manager import Manager
@@ -123,17 +123,37 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--preset", metavar="P", help="A named variant of the pipeline (see `list`)."),
         click.option("--data", metavar="PATH|URI", help="Your own recording: a folder or file, or a URI to fetch."),
-        click.option("--subjects", metavar="all|LIST", default="all", show_default=True, help="Comma-separated subjects."),
-        click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. encoder.0.low=65."),
+        click.option(
+            "--subjects",
+            metavar="all|LIST",
+            default="all",
+            show_default=True,
+            help="Comma-separated subjects.",
+        ),
+        click.option(
+            "--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. encoder.0.low=65."
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
         click.option("--folds", type=click.IntRange(1), default=1, show_default=True, help="How many folds to test."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
-        click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Run folders go here."),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            show_default=True,
+            help="Run folders go here.",
+        ),
         click.option("--resume", is_flag=True, help="Go on with the newest unfinished run of the same configuration."),
         click.option("--dev", is_flag=True, help="Score validation only; the test side is not looked at."),
         click.option("--dry-run", is_flag=True, help="Print trials, splits, rates, units and lag, and stop."),
         click.option("--until", type=click.Choice(["prepare", "fit", "predict"]), help="Stop after this stage."),
-        click.option("--jobs", type=click.IntRange(0), default=0, show_default=True, help="Processes for controls; 0: one a core, at most 4."),
+        click.option(
+            "--jobs",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Processes for controls; 0: one a core, at most 4.",
+        ),
         click.option("--backend", default="local", show_default=True, help="Who runs those jobs."),
     ]
     for option in reversed(options):
@@ -197,14 +217,14 @@ def report(folder: Path) -> None:
 @click.option("--sha256", metavar="HASH", help="The pin of a URI.")
 def fetch(name: str, preset: str | None, sets: tuple[str, ...], sha256: str | None) -> None:
     """Download a pipeline's data, or one URI (file, https, osf, pypi …), and check it."""
+    from braindecode_hub.environment import context
     from braindecode_hub.observers import Progress
     from braindecode_hub.pipeline import build, resolve
-    from braindecode_hub.runner import context
 
     manager = _manager()
     progress = Progress()
     manager.register(progress, "progress")
-    ctx = context(manager=manager, log=lambda event: list(manager.each("observe", event=event)) and None)
+    ctx = context(manager=manager, log=lambda event: manager.tell(event))
     try:
         if "://" in name:
             click.echo(str(ctx.fetch(name, sha256)))
@@ -228,7 +248,9 @@ def cache(clear: bool, older_than: float | None, downloads: bool) -> None:
     if clear:
         freed = kept.clear(older_than, downloads=downloads)
         click.echo(f"removed {freed / 1e6:.1f} MB")
-    click.echo(f"{kept.folder}: {kept.size(downloads=downloads) / 1e6:.1f} MB of {'downloads' if downloads else 'arrays'}")
+    click.echo(
+        f"{kept.folder}: {kept.size(downloads=downloads) / 1e6:.1f} MB of {'downloads' if downloads else 'arrays'}"
+    )
 
 
 @cli.command()

@@ -143,7 +143,9 @@ def _shuffled(items: list[Item], view: View, rng: np.random.Generator) -> list[I
         lengths = np.array([items[k].trial.seconds for k in members])
         low = min(SHORTEST_SHIFT_S, lengths.sum() / 3)
         shift_s = rng.uniform(low, lengths.sum() - low)
-        rolled = {name: _rolled([items[k].targets[name] for k in members], shift_s, view.rates[name]) for name in view.targets}
+        rolled = {
+            name: _rolled([items[k].targets[name] for k in members], shift_s, view.rates[name]) for name in view.targets
+        }
         for place, number in enumerate(members):
             out[number] = dataclasses.replace(items[number], targets={n: some[place] for n, some in rolled.items()})
     return out

@@ -21,7 +21,10 @@ def describe_pipeline(name: str, preset: str | None, manager: Manager) -> str:
     """Return a pipeline's purpose, presets, and every parameter of every part with its present value."""
     entry = manager.catalogue.pipeline(name)
     config = resolve(entry, manager, preset=preset)
-    lines = [f"{name}: {config.get('summary', '')}", f"flow: {' → '.join(map(str, config.get('flow') or []))}"]
+    lines = [
+        f"{name}: {config.get('summary', '')}",
+        f"flow: {' → '.join(map(str, config.get('flow') or []))}",
+    ]
     source: Mapping[str, Any] = config.get("source") or {}
     lines += [f"{key.replace('_', ' ')}: {value}" for key, value in source.items()]
     lines += [f"presets: {', '.join(entry.presets)}", ""]
@@ -47,10 +50,10 @@ def describe_component(name: str, manager: Manager) -> str:
 
 def dry_run(config: Config, options: Options, manager: Manager) -> str:
     """Return trials, splits, rates, units and the lag between brain and stimulus; nothing is fitted or written."""
-    from braindecode_hub.runner import context, device_of
+    from braindecode_hub.environment import context
     from braindecode_hub.study import Study
 
-    ctx = context(seed=options.seed, device=device_of(options.device), manager=manager, network=options.network)
+    ctx = context(seed=options.seed, device=options.device, manager=manager, network=options.network)
     pipeline = build(config["pipeline"], pipeline_part(config), manager)
     pipeline.dataset.prepare(ctx)
     study = Study(pipeline, ctx, subjects=options.subjects)
@@ -81,25 +84,34 @@ def _data_lines(study: Study) -> Iterator[str]:
             yield f"  clock drift, brain against stimulus: {min(drifts):.0f} to {max(drifts):.0f} parts per million"
     for name in study.pipeline.targets:
         rate = study.rate(name)
-        yield f"target {name}: {study.pipeline.frozen_target_space(name)}" + (f", frames at {rate:.2f} Hz" if rate else "")
-    unit = f"{study.pipeline.unit_s:g} s block" if any(study.rate(n) for n in study.pipeline.targets) else "presentation"
+        yield f"target {name}: {study.pipeline.frozen_target_space(name)}" + (
+            f", frames at {rate:.2f} Hz" if rate else ""
+        )
+    unit = (
+        f"{study.pipeline.unit_s:g} s block" if any(study.rate(n) for n in study.pipeline.targets) else "presentation"
+    )
     yield f"unit of every interval and p: {unit}"
 
 
 def _fold_lines(study: Study, fold: Fold) -> Iterator[str]:
     sides = {"train": fold.train, "val": fold.val, "test": fold.test}
     told = ", ".join(f"{name} {len(some)} pieces {sum(t.seconds for t in some):.1f} s" for name, some in sides.items())
-    yield f"fold {fold.number} by {', '.join(study.split.by)}, gap {study.split.gap_s:g} s: {told}, purged {fold.purged_s:.1f} s"
+    by = ", ".join(study.split.by)
+    yield f"fold {fold.number} by {by}, gap {study.split.gap_s:g} s: {told}, purged {fold.purged_s:.1f} s"
     for group in study.groups():
         found = training_lag(study, study.of_group(fold, group))
         if found is not None:
             lag, r = found
             whose = f" of subject {group[0]}" if len(group) == 1 and group[0] else ""
-            yield f"  lag{whose}: brain {'follows' if lag >= 0 else 'leads'} the stimulus by {abs(lag) * 1000:.0f} ms (best channel, r = {r:.2f}, training side)"
+            order = f"brain {'follows' if lag >= 0 else 'leads'} the stimulus by {abs(lag) * 1000:.0f} ms"
+            yield f"  lag{whose}: {order} (best channel, r = {r:.2f}, training side)"
 
 
 def training_lag(study: Study, fold: Fold, reach_s: float = 0.5) -> tuple[float, float] | None:
-    """Return (lag in s, |r|) at which one channel follows the target's mean best, on the training side; None if static."""
+    """Return (lag in s, |r|) at which one channel follows the target's mean best, on the training side.
+
+    None where the target does not run in time.
+    """
     import numpy as np
 
     view = study.view(fold, "train")
@@ -145,5 +157,3 @@ def registry_table(manager: Manager) -> str:
             presets = ", ".join(f"`{preset}`" for preset in entry.presets)
             rows.append(f"| `{name}` | {entry.spec.get('summary', '')} | {flow} | {presets} |")
     return "\n".join(rows)
-
-

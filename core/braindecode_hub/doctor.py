@@ -6,11 +6,11 @@ import importlib.util
 import platform
 from importlib import metadata
 
-from braindecode_hub import API_VERSION, __version__
 from braindecode_hub.cache import default_folder
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import writable_folder
 from braindecode_hub.manager import Manager
+from braindecode_hub.version import API_VERSION, __version__
 
 OPTIONAL = {
     "soundfile": "sound files (extra io)",

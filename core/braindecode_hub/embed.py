@@ -81,9 +81,7 @@ def _shown(value: Any) -> Any:
 
 def _kind(flag: str) -> str:
     """Return the style of a flag."""
-    return next(
-        (known.lower().replace(" ", "-") for known in FLAGS if flag.upper().startswith(known)), "other"
-    )
+    return next((known.lower().replace(" ", "-") for known in FLAGS if flag.upper().startswith(known)), "other")
 
 
 def _seconds(value: Any) -> str:
@@ -100,6 +98,4 @@ def _seconds(value: Any) -> str:
 def _yaml(value: Any) -> str:
     import yaml
 
-    return str(
-        yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True)
-    )
+    return str(yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True))

@@ -142,9 +142,7 @@ def _fetched(uri: str, folder: Path, ctx: Context, fetchers: Fetchers) -> Path:
         raise HubError(f"nobody knows how to fetch {uri}", f"use {known} or install a plugin that fetches it")
     path = Path(path)
     if path.is_symlink() or not path.is_file() or folder.resolve() not in path.resolve().parents:
-        raise HubError(
-            f"the fetcher of {uri} put no file into its folder", "report it to the plugin's author"
-        )
+        raise HubError(f"the fetcher of {uri} put no file into its folder", "report it to the plugin's author")
     return path
 
 
@@ -206,9 +204,7 @@ def download(url: str, uri: str, target: Path, ctx: Context) -> Path:
     raise HubError(f"{uri} cannot be fetched: {problem}", "check the network and the address, and try again")
 
 
-def _stream(
-    reply: Any, out: BinaryIO, uri: str, done: int, total: int | None, ctx: Context
-) -> tuple[str, int]:
+def _stream(reply: Any, out: BinaryIO, uri: str, done: int, total: int | None, ctx: Context) -> tuple[str, int]:
     from http.client import HTTPException
 
     said = time.monotonic()

@@ -180,9 +180,7 @@ def _pip_error(uri: str, requirement: str, said: str) -> HubError:
         cause = f"{requirement}: pip got an archive with SHA-256 {got[1]}, not the pinned {wanted[1]}"
         return HubError(cause, "another file is published there now, or for this platform; nothing was kept")
     if re.search(_NO_NETWORK, said):
-        return HubError(
-            f"{uri} cannot be fetched: pip has no network", "check the network, and pip's settings"
-        )
+        return HubError(f"{uri} cannot be fetched: pip has no network", "check the network, and pip's settings")
     if "No matching distribution" in said:
         unseen = "the network, " if "from versions: none" in said else ""
         remedy = f"check {unseen}pip's settings, the version and the platform"

@@ -51,9 +51,7 @@ def png(figure: Figure, *, dark: bool = False) -> bytes:
     undo = list(_repaint(figure)) if dark else []
     file = io.BytesIO()
     try:
-        figure.savefig(
-            file, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None}
-        )
+        figure.savefig(file, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
     finally:
         for setter, old in undo:
             setter(old)
@@ -121,9 +119,7 @@ def ladder_figure(
         jitter = [height + 0.22 * ((i * 0.618) % 1 - 0.5) * (len(points) > 1) for i in range(len(points))]
         axes.scatter(points, jitter, s=30, marker=mark, color=BLUE, alpha=0.9, linewidths=0, zorder=3)
         if points:
-            axes.vlines(
-                sum(points) / len(points), height - 0.3, height + 0.3, color=BLUE, linewidth=2, zorder=4
-            )
+            axes.vlines(sum(points) / len(points), height - 0.3, height + 0.3, color=BLUE, linewidth=2, zorder=4)
     for height, reached in enumerate(baselines.values(), len(refits)):
         axes.scatter([reached], [height], s=46, marker="s", color=GREEN, zorder=3)
     value, ends, last = finite(entry.get("value")), interval(entry), len(rows) - 1
@@ -177,9 +173,7 @@ def subjects_figure(by_subject: Mapping[str, float], entry: Mapping[str, Any], n
     return figure
 
 
-def paired_figure(
-    units: np.ndarray, baseline: np.ndarray, entry: Mapping[str, Any], name: str, beside: str
-) -> Figure:
+def paired_figure(units: np.ndarray, baseline: np.ndarray, entry: Mapping[str, Any], name: str, beside: str) -> Figure:
     """Draw each unit's score against a baseline's: above the diagonal, the pipeline is higher."""
     import numpy as np
 
@@ -221,9 +215,7 @@ def timeline(split: Mapping[str, Any]) -> dict[str, Any]:
             for piece in pieces:
                 row = by_row.setdefault((fold.get("fold"), str(piece["recording"])), [])
                 row.append((float(piece["start"]), float(piece["stop"]), str(side)))
-    rows = [
-        _bar(fold, recording, sorted(pieces)) for (fold, recording), pieces in sorted(by_row.items(), key=str)
-    ]
+    rows = [_bar(fold, recording, sorted(pieces)) for (fold, recording), pieces in sorted(by_row.items(), key=str)]
     return {"rows": rows[:MOST_ROWS], "left": max(0, len(rows) - MOST_ROWS)}
 
 
@@ -238,10 +230,7 @@ def _bar(fold: Any, recording: str, pieces: list[tuple[float, float, str]]) -> d
             merged[-1][2] = max(stop, merged[-1][2])
         else:
             merged.append([side, start, stop])
-    marks = [
-        (side, 1000 * (start - first) / length, 1000 * (stop - start) / length)
-        for side, start, stop in merged
-    ]
+    marks = [(side, 1000 * (start - first) / length, 1000 * (stop - start) / length) for side, start, stop in merged]
     totals["not used"] = max(0.0, last - first - sum(totals.values()))
     return {
         "fold": fold,

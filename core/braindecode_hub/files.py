@@ -95,9 +95,7 @@ def write_error(error: OSError, path: Path, *others: Path) -> HubError | None:
     if error.errno in _DENIED:
         return HubError(f"{path} is not writable: {error.strerror}", "choose a folder that you may write to")
     if error.errno in _BLOCKED:
-        return HubError(
-            f"{path} is not writable: {error.strerror}", "move what is in the way, or choose another name"
-        )
+        return HubError(f"{path} is not writable: {error.strerror}", "move what is in the way, or choose another name")
     return None
 
 
@@ -140,9 +138,7 @@ def load_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             info = json.loads((file.metadata() or {}).get("info", "{}"))
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
-        raise HubError(
-            f"{path} cannot be read: {error}", "the file is damaged: make or fetch it again"
-        ) from error
+        raise HubError(f"{path} cannot be read: {error}", "the file is damaged: make or fetch it again") from error
     if not isinstance(info, dict):
         raise HubError(f"{path} cannot be read: its info is no mapping", "make the file again")
     return arrays, info
@@ -170,9 +166,7 @@ def parse_yaml(text: str, where: str) -> Any:
     import yaml
 
     if len(text) > YAML_BYTES:
-        raise HubError(
-            f"{where} is larger than {YAML_BYTES} bytes", "YAML is for settings: put data elsewhere"
-        )
+        raise HubError(f"{where} is larger than {YAML_BYTES} bytes", "YAML is for settings: put data elsewhere")
     if not text.isascii() and re.search("[\ud800-\udfff]", text):
         raise HubError(f"{where} is not UTF-8 text", "save it as UTF-8")
     loader = _loader()(text)
@@ -202,9 +196,7 @@ def yaml_text(data: Any) -> str:
     """Return plain data as YAML text that `read_yaml` reads back equal (a tuple comes back as a list)."""
     import yaml
 
-    text = yaml.dump(
-        data, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
-    )
+    text = yaml.dump(data, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
     return str(text)
 
 

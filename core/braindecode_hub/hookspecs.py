@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from braindecode_hub.jobs import Job, JobResult
     from braindecode_hub.manager import Register
     from braindecode_hub.report import Section
-    from braindecode_hub.run import Run
+    from braindecode_hub.runfolder import Run
 
 PROJECT = "braindecode_hub"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -54,3 +54,4 @@ def observe(event: Event) -> None:
 @hookspec
 def report_sections(run: Run) -> list[Section]:
     """Return sections to add to the report of `run`."""
+    raise NotImplementedError

@@ -73,13 +73,15 @@ class Dataset(Component, ABC):
     """Recordings and the stimuli that were presented; it never chooses a split.
 
     `licence`, `source`: where the data comes from; `simulated`: no brain was recorded (printed everywhere);
-    `closed_set`: a fixed set of targets that is presented again and again (printed beside every score).
+    `closed_set`: a fixed set of targets that is presented again and again (printed beside every score);
+    `unverified`: its loader was tested on made-up files only (printed too).
     """
 
     licence: ClassVar[str] = ""
     source: ClassVar[str] = ""
     simulated: ClassVar[bool] = False
     closed_set: ClassVar[bool] = False
+    unverified: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -93,7 +95,7 @@ class Dataset(Component, ABC):
 
     def prepare(self, ctx: Context) -> None:
         """Fetch and check the files. The one place that may use the network."""
-        return None
+        return
 
     @abstractmethod
     def trials(self) -> Sequence[Trial]:
@@ -152,7 +154,7 @@ class Encoder(Component, ABC):
 
     def fit(self, train: View, val: View, ctx: Context) -> None:
         """Learn from the training side; by default there is nothing to learn (frozen)."""
-        return None
+        return
 
     @abstractmethod
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
@@ -215,7 +217,7 @@ class Renderer(Component, ABC):
 
     def fit(self, train: View, val: View, ctx: Context, *, predict: Any) -> None:
         """Learn from the training side; by default there is nothing to learn."""
-        return None
+        return
 
     @abstractmethod
     def render(self, prediction: Prediction, ctx: Context) -> list[Artifact]:
@@ -253,7 +255,9 @@ class Metric(Component, ABC):
             moved = np.roll(predicted, shift, axis=0)[:used].reshape(units, unit_frames, *predicted.shape[1:])
             return float(np.mean(self.per_unit(target[:used].reshape(moved.shape), moved)))
 
-        return np.array([score(int(shift)) for shift in np.linspace(0, len(target), min(400, len(target)), endpoint=False)])
+        return np.array(
+            [score(int(shift)) for shift in np.linspace(0, len(target), min(400, len(target)), endpoint=False)]
+        )
 
     def references(self, train: Array, target: Array) -> dict[str, Array]:
         """Return predictions by oracles that know part of the answer, printed beside the score (default: none).

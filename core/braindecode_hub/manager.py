@@ -17,6 +17,7 @@ from braindecode_hub import hookspecs
 from braindecode_hub.catalogue import LOCAL_MODULE, Catalogue, Plugin, read_catalogue
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.interfaces import Component, Dataset, Decoder, Encoder, Metric, Renderer
+from braindecode_hub.types import Event
 
 KINDS: dict[str, type[Component]] = {
     "dataset": Dataset,
@@ -67,7 +68,9 @@ class Register:
     def _add(self, kind: str, name: str, target: str) -> None:
         prefix = self._plugin.name + "/"
         if not name.startswith(prefix):
-            raise HubError(f"component '{name}' does not begin with '{prefix}'", "a plugin registers under its own name")
+            raise HubError(
+                f"component '{name}' does not begin with '{prefix}'", "a plugin registers under its own name"
+            )
         if not _TARGET.fullmatch(target):
             raise HubError(f"component '{name}' is at '{target}'", 'write it as "package.module:Class"')
         if (kind, name) in self._components:
@@ -94,9 +97,14 @@ class Manager:
         if name in self._failed:
             raise self._failed[name]
         if name in self.catalogue.broken:
-            raise HubError(f"plugin '{name}' cannot be used: {self.catalogue.broken[name]}", "see `braindecode-hub doctor`")
+            raise HubError(
+                f"plugin '{name}' cannot be used: {self.catalogue.broken[name]}",
+                "see `braindecode-hub doctor`",
+            )
         if name not in self.catalogue.plugins:
-            raise HubError(f"unknown plugin '{name}'", did_you_mean(name, [*self.catalogue.plugins, "core"]), usage=True)
+            raise HubError(
+                f"unknown plugin '{name}'", did_you_mean(name, [*self.catalogue.plugins, "core"]), usage=True
+            )
         self._load(self.catalogue.plugins[name])
 
     def load_all(self) -> None:
@@ -145,6 +153,11 @@ class Manager:
             except Exception as error:  # a stranger's observer or report section may raise anything
                 self._note(f"{plugin}: {name} failed: {_one_line(error)}")
 
+    def tell(self, event: Event) -> None:
+        """Show an event to every observer; what one raises is noted, and never fatal."""
+        for _ in self.each("observe", event=event):
+            pass
+
     def register(self, plugin: object, name: str) -> None:
         """Add hook implementations that are an object of this process (the command line's progress bar)."""
         self._pm.register(plugin, name)
@@ -180,9 +193,14 @@ class Manager:
         except ModuleNotFoundError as error:
             raise self._missing(entry, error.name or module_name) from error
         except AttributeError as error:
-            raise HubError(f"{entry.name} is not at {entry.target}", f"correct the name in {entry.plugin.name}") from error
+            raise HubError(
+                f"{entry.name} is not at {entry.target}", f"correct the name in {entry.plugin.name}"
+            ) from error
         if not (isinstance(found, type) and issubclass(found, KINDS[entry.kind])):
-            raise HubError(f"{entry.name} ({entry.target}) is not a {entry.kind}", f"derive it from {KINDS[entry.kind].__name__}")
+            raise HubError(
+                f"{entry.name} ({entry.target}) is not a {entry.kind}",
+                f"derive it from {KINDS[entry.kind].__name__}",
+            )
         for needed in found.requires:
             if importlib.util.find_spec(needed) is None:
                 raise self._missing(entry, needed)
@@ -207,7 +225,8 @@ def _import(plugin: Plugin) -> Any:
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
     spec = importlib.util.spec_from_file_location(LOCAL_MODULE, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[LOCAL_MODULE] = module
     try:

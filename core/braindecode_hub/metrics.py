@@ -27,9 +27,7 @@ POOLS = 200  # seeded pools that identification averages over
 QUERIES = 2048  # rows of the similarity matrix held at once
 
 
-def pearson_over_time(
-    target: npt.ArrayLike, predicted: npt.ArrayLike, *, mask: npt.ArrayLike | None = None
-) -> Array:
+def pearson_over_time(target: npt.ArrayLike, predicted: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
     """Mean over trials of Pearson's r along frames, for each bin.
 
     target, predicted: (trials, frames, bins), same shape; mask: (trials, frames) bool, the frames
@@ -42,9 +40,7 @@ def pearson_over_time(
     return _mean_where(r, scored, axis=0)
 
 
-def correlation_per_unit(
-    target: npt.ArrayLike, predicted: npt.ArrayLike, mask: npt.ArrayLike | None = None
-) -> Array:
+def correlation_per_unit(target: npt.ArrayLike, predicted: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
     """Mean over bins of Pearson's r along frames, for each unit: what intervals and p stand on.
 
     target, predicted: (units, frames, bins); mask: (units, frames) bool. Returns (units,) in
@@ -234,9 +230,7 @@ def _ranked(
     }
 
 
-def _ranks(
-    queries: Array, candidates: Array, own: npt.NDArray[np.intp], pools: npt.NDArray[np.intp]
-) -> Array:
+def _ranks(queries: Array, candidates: Array, own: npt.NDArray[np.intp], pools: npt.NDArray[np.intp]) -> Array:
     """Rank (n, pools) of each query's own candidate, all pools in one matrix product.
 
     A pool is N ids drawn for all queries. One that lacks the query's own gives up its last id for
@@ -269,17 +263,10 @@ def _candidates(ids: Iterable[object] | None, n: int) -> tuple[Rows, Rows]:
     return own, np.unique(own, return_index=True)[1]
 
 
-def _flat(
-    target: npt.ArrayLike, predicted: npt.ArrayLike, center: npt.ArrayLike | None
-) -> tuple[Array, Array, Array]:
+def _flat(target: npt.ArrayLike, predicted: npt.ArrayLike, center: npt.ArrayLike | None) -> tuple[Array, Array, Array]:
     true, guess = np.asarray(target, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     middle = np.zeros(true.shape[1:]) if center is None else np.asarray(center, dtype=np.float64)
-    if (
-        true.ndim < 2
-        or 0 in true.shape
-        or 0 in guess.shape
-        or not (true.shape[1:] == guess.shape[1:] == middle.shape)
-    ):
+    if true.ndim < 2 or 0 in true.shape or 0 in guess.shape or not (true.shape[1:] == guess.shape[1:] == middle.shape):
         raise HubError(
             f"target has shape {true.shape}, predicted {guess.shape} and center {middle.shape}",
             "give (n, ...) twice, and a center of one target's shape",
@@ -299,6 +286,4 @@ def _directions(x: Array, center: Array) -> Array:
     largest = np.abs(offset).max(axis=1, keepdims=True)
     pointing = finite & (largest > CONSTANT)
     offset = offset / np.where(pointing, largest, 1.0)
-    return np.where(
-        pointing, offset / np.where(pointing, np.linalg.norm(offset, axis=1, keepdims=True), 1.0), 0.0
-    )
+    return np.where(pointing, offset / np.where(pointing, np.linalg.norm(offset, axis=1, keepdims=True), 1.0), 0.0)

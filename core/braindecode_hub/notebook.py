@@ -62,10 +62,7 @@ def run_html(run: Reported) -> str:
         flags=flags(run.metrics),
         verdict=judge(run.metrics, main),
         table=score_table(run.metrics),
-        players=[
-            audio_html(path.read_bytes(), MEDIA_TYPES[path.suffix], name)
-            for name, path in _first_triplet(run)
-        ],
+        players=[audio_html(path.read_bytes(), MEDIA_TYPES[path.suffix], name) for name, path in _first_triplet(run)],
         report=run.path / "report.html",
     )
     return visible(page)
@@ -80,9 +77,7 @@ def _first_triplet(run: Reported) -> list[tuple[str, Path]]:
     """Return the audio of the first stretch that has any, by the name of its copy; no big files."""
     sounds = [path for path in sorted(run.artifacts()) if path.suffix in MEDIA_TYPES and path.is_file()]
     first = sounds[0].name.split(".", 1)[0] if sounds else ""
-    copies = [
-        path for path in sounds if path.name.split(".", 1)[0] == first and path.stat().st_size <= MOST_BYTES
-    ]
+    copies = [path for path in sounds if path.name.split(".", 1)[0] == first and path.stat().st_size <= MOST_BYTES]
     order = ["original", "vocoded", "reconstructed"]
     named = [(path.stem.rsplit(".", 1)[-1], path) for path in copies]
     return sorted(named, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))

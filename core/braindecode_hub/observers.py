@@ -58,7 +58,11 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-            columns = [TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")]
+            columns = [
+                TextColumn("{task.description:<28}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+            ]
             times = [TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
             self._bars = Progress(*columns, *times, console=Console(stderr=True))
             self._bars.start()

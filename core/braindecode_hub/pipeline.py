@@ -151,7 +151,9 @@ def check_part(manager: Manager, kind: str, where: str, part: Config) -> type[Co
         if not fits(value, wanted):
             raise HubError(
                 f"{where}.{key} is {value!r}, which is not {type_name(wanted)}",
-                f"its default is {known[key].default!r}" if known[key].default is not inspect.Parameter.empty else "give such a value",
+                f"its default is {known[key].default!r}"
+                if known[key].default is not inspect.Parameter.empty
+                else "give such a value",
                 usage=True,
             )
     missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in part]
@@ -217,7 +219,11 @@ def check_spaces(pipeline: Pipeline) -> None:
     for metric, part in zip(pipeline.metrics, config.get("metrics") or [], strict=True):
         if metric.space != "*" and metric.space not in targets:
             use = part if isinstance(part, str) else part["use"]
-            raise HubError(f"{use} scores {metric.space}, but the targets are {', '.join(targets)}", "leave the metric out", usage=True)
+            raise HubError(
+                f"{use} scores {metric.space}, but the targets are {', '.join(targets)}",
+                "leave the metric out",
+                usage=True,
+            )
     if pipeline.renderer is not None:
         for space in pipeline.renderer.consumes:
             if space.name not in targets:
@@ -231,7 +237,11 @@ def check_spaces(pipeline: Pipeline) -> None:
             why = pipeline.renderer.refuses(pipeline.targets[space.name].steps)
             if why is not None:
                 use = config["renderer"]["use"]
-                raise HubError(f"{use} cannot render targets.{space.name}: {why}", "give both the same settings", usage=True)
+                raise HubError(
+                    f"{use} cannot render targets.{space.name}: {why}",
+                    "give both the same settings",
+                    usage=True,
+                )
 
 
 def fits(value: Any, wanted: Any) -> bool:
@@ -278,7 +288,11 @@ def type_name(wanted: Any) -> str:
 def _fits_behind(wanted: Space, given: Space, taker: str, giver: str) -> None:
     why = wanted.refuses(given)
     if why is not None:
-        raise HubError(f"{taker} does not fit behind {giver}: it {why}", "put a step between them, or change one", usage=True)
+        raise HubError(
+            f"{taker} does not fit behind {giver}: it {why}",
+            "put a step between them, or change one",
+            usage=True,
+        )
 
 
 def _assignment(text: str) -> tuple[list[str], Any]:
@@ -303,7 +317,11 @@ def _assign(config: Config, path: list[str], value: Any) -> None:
             at.clear()
         at[last] = value
     else:
-        raise HubError(f"--set {'.'.join(path)}: {'.'.join(walked)} has no keys", "see `describe` for the keys", usage=True)
+        raise HubError(
+            f"--set {'.'.join(path)}: {'.'.join(walked)} has no keys",
+            "see `describe` for the keys",
+            usage=True,
+        )
 
 
 def _step(at: Any, key: str, walked: list[str]) -> Any:

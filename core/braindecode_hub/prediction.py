@@ -42,7 +42,9 @@ def predict_recording(run: Run, recording: Recording, *, fold: int, subject: str
     whole = Stretch(recording.id, 0.0, recording.seconds)
     prepared = prepare_brain(pipeline.dataset, chain.steps, whole, Cache(None), recording)
     trial = Trial("recording", recording.id, 0.0, recording.seconds, "unknown", 0.0, recording.seconds)
-    item = make_item(trial, brain=prepared, recording=recording.about(), spaces=facts["rates"], stimuli=None, hidden_as=0)
+    item = make_item(
+        trial, brain=prepared, recording=recording.about(), spaces=facts["rates"], stimuli=None, hidden_as=0
+    )
     view = View(
         [item],
         window=pipeline.window,
@@ -62,4 +64,7 @@ def _check_fits(recording: Recording, facts: dict[str, Any]) -> None:
         )
     if rate is None or abs(rate - facts["rate"]) > 1e-6 * facts["rate"]:
         given = "no rate" if rate is None else f"{rate:g} Hz"
-        raise HubError(f"recording {recording.id} has {given}, this run was fitted at {facts['rate']:g} Hz", "resample it")
+        raise HubError(
+            f"recording {recording.id} has {given}, this run was fitted at {facts['rate']:g} Hz",
+            "resample it",
+        )

@@ -40,7 +40,9 @@ def remember(config: Mapping[str, Any], cache: str | None, seed: int, device: st
     _studies[json.dumps([config, cache, seed, device], sort_keys=True)] = study
 
 
-def refit(*, config: dict[str, Any], cache: str | None, seed: int, device: str, fold: int, kind: str, number: int) -> dict[str, float]:
+def refit(
+    *, config: dict[str, Any], cache: str | None, seed: int, device: str, fold: int, kind: str, number: int
+) -> dict[str, float]:
     """Fit and score one control on one fold: {metric: mean over units}."""
     study = copy.copy(study_of(config, cache, seed, device))
     ctx = Context(seed=_seed(seed, kind, number), device=device, cache=study.brain_cache, network=False)
@@ -75,7 +77,9 @@ def predict_side(study: Study, fold: Fold, fitted: Fitted, side: Side, dataset: 
 
 def training_targets(study: Study, *folds: Fold) -> dict[str, Array]:
     """Return the training targets of folds, (frames, …), by target."""
-    return {name: np.concatenate([study.training_targets(fold, name) for fold in folds]) for name in study.pipeline.targets}
+    return {
+        name: np.concatenate([study.training_targets(fold, name) for fold in folds]) for name in study.pipeline.targets
+    }
 
 
 def jobs_for(kinds: Sequence[str], refits: int) -> list[tuple[str, int]]:

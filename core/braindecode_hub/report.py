@@ -210,23 +210,17 @@ def _ladder(run: Reported, name: str) -> Iterator[str]:
     reached = {kind: finite((by or {}).get(name)) for kind, by in (metrics.get("baselines") or {}).items()}
     baselines = {kind: value for kind, value in reached.items() if value is not None}
     if refits or baselines:
-        figure = figures.ladder_figure(
-            name, entry, refits, baselines, finite((metrics.get("ceiling") or {}).get(name))
-        )
+        figure = figures.ladder_figure(name, entry, refits, baselines, finite((metrics.get("ceiling") or {}).get(name)))
         alt = _alt(name, entry, {**{kind: sum(v) / len(v) for kind, v in refits.items()}, **baselines})
         bar = " with its 95 % interval" if interval(entry) else ""
-        controls = (
-            "Controls (a mark for each refit, a bar for their mean), baselines" if refits else "Baselines"
-        )
+        controls = "Controls (a mark for each refit, a bar for their mean), baselines" if refits else "Baselines"
         yield figure_html(figure, alt, f"{controls}, and the pipeline{bar}")
 
 
 def _null(run: Reported, name: str) -> Iterator[str]:
     null, entry = run.details.get(f"null/{name}"), run.metrics["scores"][name]
     if null is not None and null.size:
-        alt = (
-            f"Histogram of {label(name)} in {null.size:,} draws by chance; observed {number(entry['value'])}."
-        )
+        alt = f"Histogram of {label(name)} in {null.size:,} draws by chance; observed {number(entry['value'])}."
         caption = f"What {null.size:,} exchanges of units, or circular shifts, give by chance"
         yield figure_html(figures.null_figure(null, entry, name), alt, caption)
 
@@ -254,9 +248,7 @@ def _refits(run: Reported, kind: str, name: str) -> list[float]:
 def _alt(name: str, entry: Mapping[str, Any], beside: Mapping[str, float]) -> str:
     ends, chance = interval(entry), finite(entry.get("chance"))
     parts = [f"{kind} {number(value)}" for kind, value in beside.items()]
-    parts.append(
-        f"pipeline {number(entry['value'])}" + (f" ({number(ends[0])} to {number(ends[1])})" if ends else "")
-    )
+    parts.append(f"pipeline {number(entry['value'])}" + (f" ({number(ends[0])} to {number(ends[1])})" if ends else ""))
     start = "" if chance is None else f" ({number(chance)})"
     return f"{label(name)} from chance{start} up: {', '.join(parts)}."
 
@@ -273,9 +265,7 @@ def _subject_pictures(run: Reported, main: str | None) -> Iterator[str]:
                 values[str(subject)] = value
         if len(values) > 1:
             entry = run.metrics["scores"][name]
-            alt = f"{label(name)} by subject: " + ", ".join(
-                f"{who} {number(value)}" for who, value in values.items()
-            )
+            alt = f"{label(name)} by subject: " + ", ".join(f"{who} {number(value)}" for who, value in values.items())
             yield figure_html(
                 figures.subjects_figure(values, entry, name), alt, f"{label(name)}: chance dashed, mean solid"
             )
@@ -285,9 +275,4 @@ def _extras(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     """Return what a score says of itself beyond the fixed fields: its pool, the seconds of its candidates."""
     fixed = {"value", "ci95", "chance", "p", "higher_is_better", "unit", "smallest_p"}
     scores = (metrics.get("scores") or {}).items()
-    return [
-        (name, key, value)
-        for name, entry in scores
-        for key, value in (entry or {}).items()
-        if key not in fixed
-    ]
+    return [(name, key, value) for name, entry in scores for key, value in (entry or {}).items() if key not in fixed]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.rendering import render_items
 from braindecode_hub.runfolder import Run
-from braindecode_hub.runner import context
 from braindecode_hub.scoring import Scored
 from braindecode_hub.study import Study
 
@@ -31,7 +31,14 @@ def render_run(folder: Path, manager: Manager, seconds: float | None = None) -> 
     study = Study(pipeline, ctx, subjects=run.config["run"]["subjects"])
     scored = {
         name: [
-            Scored(i.name, i.about["subject"], i.about["stimulus"], i.about["start"], i.target[name], i.predicted[name])
+            Scored(
+                i.name,
+                i.about["subject"],
+                i.about["stimulus"],
+                i.about["start"],
+                i.target[name],
+                i.predicted[name],
+            )
             for i in items
         ]
         for name in pipeline.targets

@@ -82,8 +82,13 @@ class Run:
         arrays, info = load_arrays(path)
         found = []
         for about in info["items"]:
-            own = {k.removeprefix(about["name"] + "/"): v for k, v in arrays.items() if k.startswith(about["name"] + "/")}
-            sides = {side: {k.removesuffix(f"/{side}"): v for k, v in own.items() if k.endswith(f"/{side}")} for side in ("target", "predicted")}
+            own = {
+                k.removeprefix(about["name"] + "/"): v for k, v in arrays.items() if k.startswith(about["name"] + "/")
+            }
+            sides = {
+                side: {k.removesuffix(f"/{side}"): v for k, v in own.items() if k.endswith(f"/{side}")}
+                for side in ("target", "predicted")
+            }
             found.append(Item(about["name"], sides["target"], sides["predicted"], about["rate"], about))
         return found
 

@@ -30,9 +30,7 @@ def flags(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     order = list(FLAGS)
     known = {flag: next((f for f in order if flag.upper().startswith(f)), "") for flag in raised}
     graded = sorted(raised, key=lambda flag: (order.index(known[flag]) if known[flag] else -1, flag))
-    return [
-        (flag, FLAGS.get(known[flag], "Raised by this pipeline; see its documentation.")) for flag in graded
-    ]
+    return [(flag, FLAGS.get(known[flag], "Raised by this pipeline; see its documentation.")) for flag in graded]
 
 
 def tiles(metrics: Mapping[str, Any], main: str | None) -> list[tuple[str, str, str]]:
@@ -111,9 +109,7 @@ def _own_cells(metrics: Mapping[str, Any], name: str) -> Iterator[Cell]:
     yield None if p is None else probability(p), attainable, ("scores", name, "p")
 
 
-def _beside_cells(
-    metrics: Mapping[str, Any], name: str, baselines: list[str], controls: list[str]
-) -> Iterator[Cell]:
+def _beside_cells(metrics: Mapping[str, Any], name: str, baselines: list[str], controls: list[str]) -> Iterator[Cell]:
     """Yield what the baselines, the controls and the ceiling reach in a score."""
     refits = metrics.get("control_refits") or {}
     for kind in baselines:

@@ -141,20 +141,28 @@ def score_identification(units: Units, center: Array, seed: int) -> tuple[dict[s
 def identification_values(units: Units, predicted: Array, center: Array, seed: int) -> dict[str, Array]:
     """Return the per-unit identification scores of another prediction of the same units (a baseline, a control)."""
     middle = np.broadcast_to(center, units.target.shape[1:]).reshape(-1)
-    each = identification_per_unit(_rows(units.target), _rows(predicted), pool=POOL, seed=seed, center=middle, ids=units.ids)
+    each = identification_per_unit(
+        _rows(units.target), _rows(predicted), pool=POOL, seed=seed, center=middle, ids=units.ids
+    )
     return {"identification": each["top1"], "identification_rank": each["rank_percentile"]}
 
 
 def difference(a: Array, b: Array, units: Units, seed: int) -> dict[str, Any]:
     """Return the paired difference a − b with its interval."""
-    return {"value": float(np.mean(a - b)), "ci95": _listed(paired_interval(a, b, seed=seed, subjects=units.subjects))}
+    return {
+        "value": float(np.mean(a - b)),
+        "ci95": _listed(paired_interval(a, b, seed=seed, subjects=units.subjects)),
+    }
 
 
 def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[float, float, Array]:
     """Return p, the smallest p attainable, and the null with the observed score first; larger is better in it."""
     sign = 1.0 if metric.higher_is_better else -1.0
     if rate is None or units.name == "presentation":
-        pairs = sign * np.stack([metric.per_unit(units.target, np.repeat(one[None], len(units), axis=0)) for one in units.predicted], axis=1)
+        pairs = sign * np.stack(
+            [metric.per_unit(units.target, np.repeat(one[None], len(units), axis=0)) for one in units.predicted],
+            axis=1,
+        )
         p, smallest, null = exchange_p(pairs, seed=seed, blocks=units.subjects)
         return p, smallest, np.concatenate([[pairs.diagonal().mean()], null])
     nulls, counts = [], []

@@ -11,6 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from braindecode_hub.errors import HubError
@@ -91,7 +92,8 @@ class Split:
         sides["val"] = _without_seconds(sides["val"], sides["test"], self.gap_s)
         sides["train"] = _without_seconds(sides["train"], sides["test"] + sides["val"], self.gap_s)
         kept = sum(piece.seconds for side in SIDES for piece in sides[side])
-        fold = Fold(number, *(tuple(sides[side]) for side in SIDES), purged_s=presented - kept)
+        train, val, test = (tuple(sides[side]) for side in SIDES)
+        fold = Fold(number, train, val, test, presented - kept)
         for side in SIDES:
             if not fold.side(side):
                 raise HubError(
@@ -210,7 +212,7 @@ def _at_borders(trial: Trial, borders: Sequence[float]) -> list[Trial]:
         return [_in_block(trial, bisect.bisect_right(borders, (trial.start + trial.stop) / 2))]
     edges = [trial.start, *inside, trial.stop]
     pieces = []
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(edges)):
         name = trial.id if not inside else f"{trial.id}/{number}"
         pieces.append(_in_block(trial.cut(start, stop, name), bisect.bisect_right(borders, (start + stop) / 2)))
     return pieces
@@ -219,7 +221,14 @@ def _at_borders(trial: Trial, borders: Sequence[float]) -> list[Trial]:
 def _in_block(trial: Trial, block: int) -> Trial:
     groups = {**trial.groups, "time_block": str(block)}
     return Trial(
-        trial.id, trial.recording, trial.start, trial.stop, trial.stimulus, trial.stimulus_start, trial.stimulus_stop, groups
+        trial.id,
+        trial.recording,
+        trial.start,
+        trial.stop,
+        trial.stimulus,
+        trial.stimulus_start,
+        trial.stimulus_stop,
+        groups,
     )
 
 
@@ -228,7 +237,8 @@ def _official(pieces: Sequence[Trial]) -> list[Any]:
     unknown = sorted(set(sides) - set(SIDES))
     if unknown:
         raise HubError(
-            f"split by official: a trial's group 'split' is '{unknown[0]}'", "the dataset must say train, val or test"
+            f"split by official: a trial's group 'split' is '{unknown[0]}'",
+            "the dataset must say train, val or test",
         )
     return sides
 
@@ -245,7 +255,11 @@ def _named_groups(key: str, pieces: Sequence[Trial]) -> list[str]:
     missing = [piece.id for piece in pieces if key not in piece.groups]
     if missing:
         known = sorted({name for piece in pieces for name in piece.groups} | {"time_block", "stimulus", "official"})
-        raise HubError(f"split by '{key}': trial '{missing[0]}' has no such group", f"known: {', '.join(known)}", usage=True)
+        raise HubError(
+            f"split by '{key}': trial '{missing[0]}' has no such group",
+            f"known: {', '.join(known)}",
+            usage=True,
+        )
     return [str(piece.groups[key]) for piece in pieces]
 
 

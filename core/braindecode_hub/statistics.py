@@ -74,9 +74,7 @@ def shift_null(
         raise HubError("the target holds NaN or infinity", "mask those frames out")
     units = frames // unit_frames
     counted = counted[: units * unit_frames].reshape(units, unit_frames)
-    waves, scored = standardised(
-        true[: units * unit_frames].reshape(units, unit_frames, -1), counted[:, :, None]
-    )
+    waves, scored = standardised(true[: units * unit_frames].reshape(units, unit_frames, -1), counted[:, :, None])
     waves /= units * np.maximum(scored.sum(axis=1), 1)[:, None, None]
     null = np.zeros(frames)
     step = max(1, CHUNK // frames)
@@ -137,7 +135,7 @@ class _Circle:
         return np.where(usable, 1.0 / np.sqrt(np.where(usable, energy, 1.0)), 0.0), faint
 
     def _closer(self, row: np.intp, run: Rows, wave: Array) -> Array:
-        """r of neighbouring faint windows: by FFT of their stretch alone, and at last one by one."""
+        """R of neighbouring faint windows: by FFT of their stretch alone, and at last one by one."""
         assert self.counted is not None
         stretch = self.raw[row, np.arange(run[0], run[-1] + self.length) % self.frames]
         if not self.inner and run.size > 1:
@@ -177,7 +175,7 @@ def _flat_windows(x: Array, length: int) -> Bools:
 
 
 def shift_p(null: npt.ArrayLike, *, effective: float) -> tuple[float, float]:
-    """p of the observed score null[0] among all shifts, and the smallest p attainable.
+    """P of the observed score null[0] among all shifts, and the smallest p attainable.
 
     null: (frames,) from `shift_null`; effective: how many shifts are independent, frames over twice
     the autocorrelation time. p is the share of shifts, the observed one included, that score as
@@ -197,7 +195,7 @@ def exchange_p(
     permutations: int = 10_000,
     blocks: Sequence[Hashable] | None = None,
 ) -> tuple[float, float, Array]:
-    """p of the mean score of matched pairs against pairings in which units are exchanged.
+    """P of the mean score of matched pairs against pairings in which units are exchanged.
 
     scores: (n, n), entry (i, j) the score of prediction i against target j; blocks: n labels
     (subjects), units being exchanged only within one. Returns p = (1 + count) / (1 + permutations),
@@ -333,7 +331,7 @@ def _clustered(means: Array, sizes: Array) -> tuple[Array, Array]:
 
 
 def _studentise(offset: Array, variance: Array, observed: float, n: int) -> Array:
-    """offset / error, each draw's variance mixed with 1 / 2n of the observed one.
+    """Offset / error, each draw's variance mixed with 1 / 2n of the observed one.
 
     Without it a draw of equal scores (common for hits and misses) would divide by zero.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class Prepared:
     origin: float
 
 
-def stretches(fold: Fold, side: Side, lengths: Mapping[str, float], breaks: Mapping[str, Sequence[float]], gap_s: float) -> list[Stretch]:
+def stretches(
+    fold: Fold, side: Side, lengths: Mapping[str, float], breaks: Mapping[str, Sequence[float]], gap_s: float
+) -> list[Stretch]:
     """Return the stretches of one side of a fold, each reaching at most half-way to the other sides' trials.
 
     `lengths`: seconds of each recording; `breaks`: seconds at which its filters must restart.
@@ -68,7 +71,11 @@ def stretches(fold: Fold, side: Side, lengths: Mapping[str, float], breaks: Mapp
 
 
 def prepare_brain(
-    dataset: Dataset, steps: Sequence[Encoder], stretch: Stretch, cache: Cache, recording: Recording | None = None
+    dataset: Dataset,
+    steps: Sequence[Encoder],
+    stretch: Stretch,
+    cache: Cache,
+    recording: Recording | None = None,
 ) -> Prepared:
     """Run the continuous encoders over one stretch of a recording; (…, time) float32, computed once."""
     recording = dataset.recording(stretch.source) if recording is None else recording
@@ -79,9 +86,10 @@ def prepare_brain(
     last = min(int(recording.brain.data.shape[-1]), math.floor(stretch.stop * rate + 1e-6))
     out_rate = rate_after(dataset.brain, steps, rate)
     plan = _Plan(steps, rate, out_rate, last - first)
-    if plan.whole and steps and (last - first) / rate < LEGACY_SHORTEST_S:
+    seconds = (last - first) / rate
+    if plan.whole and steps and seconds < LEGACY_SHORTEST_S:
         raise HubError(
-            f"a stretch of {(last - first) / rate:.1f} s of {recording.id} is too short for an encoder of unlimited support",
+            f"a stretch of {seconds:.1f} s of {recording.id} is too short for an encoder of unlimited support",
             "use encoders with a finite support_s, or a split that interleaves less finely",
         )
 
@@ -90,14 +98,24 @@ def prepare_brain(
         _check_finite(x[0], recording, (first + low) / rate)
         return _run(steps, x, rate, dataset.brain, recording.about())[0]
 
-    key = {"dataset": dataset.fingerprint(), "stretch": [stretch.source, first, last], "steps": _identity(steps)}
+    key: dict[str, Any] = {
+        "dataset": dataset.fingerprint(),
+        "stretch": [stretch.source, first, last],
+        "steps": _identity(steps),
+    }
     return Prepared(cache.array(key, plan.build(encode)), out_rate, first / rate)
 
 
-def prepare_stimulus(dataset: Dataset, space: Space, steps: Sequence[Encoder], stretch: Stretch, cache: Cache) -> Prepared:
+def prepare_stimulus(
+    dataset: Dataset, space: Space, steps: Sequence[Encoder], stretch: Stretch, cache: Cache
+) -> Prepared:
     """Run the frozen stimulus encoders over one stretch of a stimulus; time first, float32, computed once."""
     signal = dataset.stimulus(stretch.source, space)
-    key = {"dataset": dataset.fingerprint(), "stimulus": [stretch.source, space.name], "steps": _identity(steps)}
+    key: dict[str, Any] = {
+        "dataset": dataset.fingerprint(),
+        "stimulus": [stretch.source, space.name],
+        "steps": _identity(steps),
+    }
     if signal.rate is None:
         whole = np.asarray(signal.data)[None]
         data = cache.array(key, lambda allocate: _float32(_run(steps, whole, None, space, None)[0]))
@@ -108,8 +126,9 @@ def prepare_stimulus(dataset: Dataset, space: Space, steps: Sequence[Encoder], s
     first = round(frame / rate * signal.rate)
     last = min(int(signal.data.shape[0]), math.floor(stretch.stop * signal.rate + 1e-6))
     if last <= first:
+        length = signal.data.shape[0] / signal.rate
         raise HubError(
-            f"stimulus {stretch.source} ends at {signal.data.shape[0] / signal.rate:.2f} s, before {stretch.start:.2f} s",
+            f"stimulus {stretch.source} ends at {length:.2f} s, before {stretch.start:.2f} s",
             "check the trial's stimulus_start and stimulus_stop",
         )
     samples = signal.data[first:last]
@@ -127,7 +146,10 @@ def stimulus_stretches(trials: Iterable[Trial], clocked: bool) -> list[Stretch]:
         if trial.stimulus is None:
             continue
         if clocked and (trial.stimulus_start is None or trial.stimulus_stop is None):
-            raise HubError(f"trial {trial.id} does not say which seconds of {trial.stimulus} were heard", "give stimulus_start")
+            raise HubError(
+                f"trial {trial.id} does not say which seconds of {trial.stimulus} were heard",
+                "give stimulus_start",
+            )
         ends = (trial.stimulus_start or 0.0, trial.stimulus_stop or 0.0) if clocked else (0.0, 0.0)
         by_id.setdefault(trial.stimulus, []).append(ends)
     return [Stretch(id, start, stop) for id, some in sorted(by_id.items()) for start, stop in merge(some)]
@@ -159,7 +181,7 @@ def _reach(before: float | None, after: float | None, gap_s: float) -> float:
 
 def _between_breaks(recording: str, start: float, stop: float, breaks: Sequence[float]) -> list[Stretch]:
     edges = [start, *sorted(b for b in breaks if start < b < stop), stop]
-    return [Stretch(recording, low, high) for low, high in zip(edges, edges[1:], strict=False)]
+    return [Stretch(recording, low, high) for low, high in pairwise(edges)]
 
 
 class _Plan:
@@ -227,8 +249,9 @@ def _check_finite(x: Array, recording: Recording, start_s: float) -> None:
         channel, sample = np.argwhere(bad)[0]
         names = recording.brain.channels
         name = names[channel] if channel < len(names) else f"channel {channel}"
+        seconds = start_s + sample / (recording.brain.rate or 1)
         raise HubError(
-            f"recording {recording.id} is not finite in {name} at {start_s + sample / (recording.brain.rate or 1):.3f} s",
+            f"recording {recording.id} is not finite in {name} at {seconds:.3f} s",
             "mark the channel bad, or repair or cut the recording",
         )
 

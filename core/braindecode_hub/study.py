@@ -15,10 +15,16 @@ from braindecode_hub.interfaces import Dataset, Decoder, Renderer, State
 from braindecode_hub.pipeline import Pipeline
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side, Split, split_from_config
-from braindecode_hub.stretches import Prepared, prepare_brain, prepare_stimulus, rate_after, stimulus_stretches, stretches
+from braindecode_hub.stretches import (
+    Prepared,
+    prepare_brain,
+    prepare_stimulus,
+    rate_after,
+    stimulus_stretches,
+    stretches,
+)
 from braindecode_hub.types import Array, Batch, Context, Prediction, Recording, Space, Trial
-from braindecode_hub.view import Item, View, Window, make_item
-
+from braindecode_hub.view import View, Window, make_item
 
 STATE = ".state.safetensors"
 """How the name of a fit's file ends; it begins with the subject, or with "all"."""
@@ -66,7 +72,10 @@ class Fitted:
     def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
         for part, component in self.parts().items():
-            own = [{k.removeprefix(f"{part}/"): v for k, v in some.items() if k.startswith(f"{part}/")} for some in (arrays, values)]
+            own = [
+                {k.removeprefix(f"{part}/"): v for k, v in some.items() if k.startswith(f"{part}/")}
+                for some in (arrays, values)
+            ]
             component.load_state(*own)
 
 
@@ -93,23 +102,36 @@ class Study:
 
     def of_group(self, fold: Fold, group: Sequence[str]) -> Fold:
         """Return the fold's trials of some subjects; HubError if a side has none of them."""
-        sides = [tuple(t for t in side if t.groups.get("subject", "") in group) for side in (fold.train, fold.val, fold.test)]
+        sides = [
+            tuple(t for t in side if t.groups.get("subject", "") in group) for side in (fold.train, fold.val, fold.test)
+        ]
         for name, side in zip(("train", "val", "test"), sides, strict=True):
             if not side:
                 raise HubError(
                     f"fold {fold.number}: subject {', '.join(group)} has no {name} trials",
                     "use a decoder that works across subjects, or split within subjects (time_block, stimulus)",
                 )
-        return Fold(fold.number, *sides, purged_s=fold.purged_s)
+        return Fold(fold.number, sides[0], sides[1], sides[2], fold.purged_s)
 
-    def view(self, fold: Fold, side: Side, dataset: Dataset | None = None, encoder: Chain | None = None, *, hidden: bool = False) -> View:
+    def view(
+        self,
+        fold: Fold,
+        side: Side,
+        dataset: Dataset | None = None,
+        encoder: Chain | None = None,
+        *,
+        hidden: bool = False,
+    ) -> View:
         """Return the view of one side of a fold: what the continuous part makes of each stretch, cut to trials.
 
         `dataset`, `encoder`: another dataset and continuous part (a control's, the oracle's); `hidden`: no targets.
         """
         dataset = self.pipeline.dataset if dataset is None else dataset
         chain = self.pipeline.encoder.continuous_part() if encoder is None else encoder
-        recordings = {id: dataset.recording(id) for id in sorted({t.recording for s in (fold.train, fold.val, fold.test) for t in s})}
+        recordings = {
+            id: dataset.recording(id)
+            for id in sorted({t.recording for s in (fold.train, fold.val, fold.test) for t in s})
+        }
         prepared = self._brain(fold, side, dataset, chain, recordings)
         trials = fold.side(side)
         stimuli = None if hidden else self._stimuli(dataset, trials)
@@ -127,8 +149,9 @@ class Study:
         ]
         rates = {one.rate for some in prepared.values() for one, _ in some}
         if len(rates) > 1:
+            told = ", ".join(sorted(f"{rate:g}" for rate in rates))
             raise HubError(
-                f"the recordings reach the decoder at different rates: {', '.join(f'{r:g}' for r in sorted(rates, key=float))} Hz",  # type: ignore[arg-type]
+                f"the recordings reach the decoder at different rates: {told} Hz",
                 "give the encoder an output rate, such as --set encoder.0.rate=100",
             )
         space = chain.check(replace(dataset.brain, rate="*" if dataset.brain.rate is not None else None), "dataset")
@@ -145,10 +168,22 @@ class Study:
         window = self.pipeline.window
         clocked = [name for name in self.pipeline.targets if self.pipeline.frozen_target_space(name).rate is not None]
         if clocked and not window.length_s:
-            raise HubError(f"target {clocked[0]} runs in time, but the window has no length", "--set window.length_s=…", usage=True)
+            raise HubError(
+                f"target {clocked[0]} runs in time, but the window has no length",
+                "--set window.length_s=…",
+                usage=True,
+            )
         return window
 
-    def fit(self, fold: Fold, ctx: Context, dataset: Dataset | None = None, change: Callable[[View], View] | None = None, *, control: bool = False) -> Fitted:
+    def fit(
+        self,
+        fold: Fold,
+        ctx: Context,
+        dataset: Dataset | None = None,
+        change: Callable[[View], View] | None = None,
+        *,
+        control: bool = False,
+    ) -> Fitted:
         """Fit every stage on the training side of a fold, choices made on validation.
 
         `change` alters both views first (a control's exchange of stimuli); `control`: on the control's budget.
@@ -160,7 +195,15 @@ class Study:
         encoder = self.pipeline.encoder.after(self.pipeline.encoder.continuous_part())
         return self.fit_views(train, val, ctx, decoder, _fresh_chain(encoder), self.pipeline.renderer)
 
-    def fit_views(self, train: View, val: View, ctx: Context, decoder: Decoder, encoder: Chain, renderer: Renderer | None = None) -> Fitted:
+    def fit_views(
+        self,
+        train: View,
+        val: View,
+        ctx: Context,
+        decoder: Decoder,
+        encoder: Chain,
+        renderer: Renderer | None = None,
+    ) -> Fitted:
         """Fit the targets' steps, then the encoder's, then the decoder, on given views."""
         targets = {}
         for name, chain in self.pipeline.targets.items():
@@ -185,7 +228,13 @@ class Study:
         nothing = Prepared(np.zeros((0, 0), np.float32), None, 0.0)
         nobody = Recording("", "", "", _no_signal())
         items = [
-            make_item(t, brain=nothing, recording=nobody, spaces=spaces, stimuli={n: _heard(s, t) for n, s in stimuli.items()})
+            make_item(
+                t,
+                brain=nothing,
+                recording=nobody,
+                spaces=spaces,
+                stimuli={n: _heard(s, t) for n, s in stimuli.items()},
+            )
             for t in trials
         ]
         return [{name: np.asarray(value, np.float32) for name, value in item.targets.items()} for item in items]
@@ -212,7 +261,9 @@ class Study:
                 some.append(Scored(name, subject, str(trial.stimulus), start, true[target], predicted[target]))
         return found
 
-    def _brain(self, fold: Fold, side: Side, dataset: Dataset, chain: Chain, recordings: Mapping[str, Recording]) -> dict[str, list[tuple[Prepared, float]]]:
+    def _brain(
+        self, fold: Fold, side: Side, dataset: Dataset, chain: Chain, recordings: Mapping[str, Recording]
+    ) -> dict[str, list[tuple[Prepared, float]]]:
         lengths = {id: recording.seconds for id, recording in recordings.items()}
         breaks = {id: recording.breaks for id, recording in recordings.items()}
         found: dict[str, list[tuple[Prepared, float]]] = {}
@@ -221,14 +272,22 @@ class Study:
             found.setdefault(stretch.source, []).append((prepared, stretch.stop))
         return found
 
-    def _stimuli(self, dataset: Dataset, trials: Sequence[Trial]) -> dict[str, list[tuple[str, float, float, Prepared]]]:
+    def _stimuli(
+        self, dataset: Dataset, trials: Sequence[Trial]
+    ) -> dict[str, list[tuple[str, float, float, Prepared]]]:
         found: dict[str, list[tuple[str, float, float, Prepared]]] = {}
         for name, chain in self.pipeline.targets.items():
             space = self.pipeline.stimulus_space(name)
             cut = stimulus_stretches(trials, space.rate is not None)
             frozen = chain.frozen_part()
             found[name] = [
-                (s.source, s.start, s.stop, prepare_stimulus(dataset, space, frozen.steps, s, self.stimulus_cache)) for s in cut
+                (
+                    s.source,
+                    s.start,
+                    s.stop,
+                    prepare_stimulus(dataset, space, frozen.steps, s, self.stimulus_cache),
+                )
+                for s in cut
             ]
         return found
 
@@ -257,7 +316,10 @@ def _containing(prepared: Mapping[str, list[tuple[Prepared, float]]], trial: Tri
     for one, stop in prepared[trial.recording]:
         if one.origin - 1e-6 <= middle <= stop + 1e-6:
             return one
-    raise HubError(f"trial {trial.id} lies outside its recording {trial.recording}", "check the trial's start and stop, in seconds")
+    raise HubError(
+        f"trial {trial.id} lies outside its recording {trial.recording}",
+        "check the trial's start and stop, in seconds",
+    )
 
 
 def _heard(stretches: Sequence[tuple[str, float, float, Prepared]], trial: Trial) -> Prepared:
@@ -265,7 +327,10 @@ def _heard(stretches: Sequence[tuple[str, float, float, Prepared]], trial: Trial
     for source, start, stop, prepared in stretches:
         if source == trial.stimulus and (prepared.rate is None or start - 1e-6 <= middle <= stop + 1e-6):
             return prepared
-    raise HubError(f"trial {trial.id} presents {trial.stimulus}, which the dataset does not have", "check the stimulus table")
+    raise HubError(
+        f"trial {trial.id} presents {trial.stimulus}, which the dataset does not have",
+        "check the stimulus table",
+    )
 
 
 def _of_subjects(dataset: Dataset, subjects: Sequence[str] | None) -> list[Trial]:

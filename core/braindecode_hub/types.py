@@ -262,5 +262,8 @@ class Context:
         Raises HubError when there is no network, nobody knows the scheme, or the bytes are not the pinned ones.
         """
         if self.downloads is None:
-            raise HubError(f"cannot fetch {uri}: no fetcher was given", "use braindecode_hub.context(), or the command line")
+            raise HubError(
+                f"cannot fetch {uri}: no fetcher was given",
+                "use braindecode_hub.context(), or the command line",
+            )
         return self.downloads(uri, sha256, self)

@@ -46,9 +46,7 @@ def judge(metrics: Metrics, score: str | None = None) -> Verdict:
     """Judge a run by its headline score: above chance, tentatively so, no evidence, or void."""
     name = headline(metrics, score)
     if name is None:
-        return _framed(
-            metrics, Verdict("void", "No result", f"nothing was scored{_because(metrics, 'scores')}")
-        )
+        return _framed(metrics, Verdict("void", "No result", f"nothing was scored{_because(metrics, 'scores')}"))
     entry = metrics["scores"][name] or {}
     value = finite(entry.get("value"))
     if value is None:
@@ -130,9 +128,7 @@ def number(value: float, digits: int = 2) -> str:
 def amount(value: float, entry: Metrics, digits: int = 2) -> str:
     """Return a number with the symbol of its score's unit: "5.31 dB", but no "0.61 r"."""
     unit = str(entry.get("unit") or "")
-    return (
-        number(value, digits) if unit in ("", "r") or symbolless(entry) else f"{number(value, digits)} {unit}"
-    )
+    return number(value, digits) if unit in ("", "r") or symbolless(entry) else f"{number(value, digits)} {unit}"
 
 
 def symbolless(entry: Metrics) -> str:
@@ -153,9 +149,7 @@ def _evidence(metrics: Metrics, name: str, entry: Metrics, value: float) -> str:
         parts[0] += f" (95 % interval {number(ends[0])} to {number(ends[1])})"
     chance, p = finite(entry.get("chance")), finite(entry.get("p"))
     parts.append(f"chance {number(chance)}" if chance is not None else "chance unknown")
-    parts.append(
-        f"p = {probability(p)}" if p is not None else f"no p value{_because(metrics, 'scores', name, 'p')}"
-    )
+    parts.append(f"p = {probability(p)}" if p is not None else f"no p value{_because(metrics, 'scores', name, 'p')}")
     unit = metrics.get("unit") or {}
     if unit.get("n") is not None:
         each = f" ({unit['name']})" if unit.get("name") else ""
@@ -185,9 +179,7 @@ def _doubts(metrics: Metrics, name: str, entry: Metrics, value: float) -> Iterat
 
 def _control_doubts(metrics: Metrics, name: str, entry: Metrics, value: float) -> Iterator[str]:
     chance = finite(entry.get("chance"))
-    means = {
-        kind: finite((by_score or {}).get(name)) for kind, by_score in (metrics.get("controls") or {}).items()
-    }
+    means = {kind: finite((by_score or {}).get(name)) for kind, by_score in (metrics.get("controls") or {}).items()}
     run = {kind: mean for kind, mean in means.items() if mean is not None}
     refits = metrics.get("control_refits") or {}
     if not run:

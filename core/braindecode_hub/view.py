@@ -172,7 +172,7 @@ class View:
         return [{name: stitch.result() for name, stitch in item.items()} for item in stitched]
 
     def _like(self, **changed: Any) -> View:
-        kept = {
+        kept: dict[str, Any] = {
             "items": self.items,
             "window": self.window,
             "space": self.space,
@@ -338,7 +338,10 @@ def make_item(
             targets[name] = None if prepared is None else prepared.data
             continue
         if not clocked:
-            raise HubError(f"trial {trial.id} has no stimulus clock, but target {name} runs in time", "give stimulus_start")
+            raise HubError(
+                f"trial {trial.id} has no stimulus clock, but target {name} runs in time",
+                "give stimulus_start",
+            )
         low = math.ceil(start * rate - 1e-6)  # type: ignore[operator]
         count = max(0, math.floor(stop * rate + 1e-6) - low)  # type: ignore[operator]
         first_s[name] = (low / rate - start) * scale  # type: ignore[operator]

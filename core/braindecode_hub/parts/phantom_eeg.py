@@ -16,7 +16,14 @@ class PhantomEeg(Listening):
     modality = "eeg"
 
     def __init__(
-        self, *, snr: float = 0.3, channels: int = 32, stories: int = 8, subjects: int = 1, drift: float = 2e-5, seed: int = 0
+        self,
+        *,
+        snr: float = 0.3,
+        channels: int = 32,
+        stories: int = 8,
+        subjects: int = 1,
+        drift: float = 2e-5,
+        seed: int = 0,
     ) -> None:
         self.snr = snr
         self.channels = channels
@@ -32,7 +39,13 @@ class PhantomEeg(Listening):
     def sensors(self, subject: str) -> dict[str, Any]:
         """Return cap positions, names and bads."""
         positions, names, bads = self.model(subject).geometry()
-        return {"channels": names, "positions": positions, "position_frame": "head", "bads": bads, "line_freq": 50.0}
+        return {
+            "channels": names,
+            "positions": positions,
+            "position_frame": "head",
+            "bads": bads,
+            "line_freq": 50.0,
+        }
 
     def statistics(self, drives: Array) -> DriveStatistics:
         """Return the statistics of the features that the cortex follows."""

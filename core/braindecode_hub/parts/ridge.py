@@ -18,8 +18,8 @@ class Ridge(Decoder):
 
     `lags_s`: [first, last] lag in seconds, brain time − stimulus time: positive means the brain follows.
     `lag_step_s`: their spacing. Features are scaled to unit variance; `alphas`: penalties tried, per frame; the one
-    with the smallest squared error on validation stays. For static targets one frame is predicted, at the window's start.
-    Hoerl & Kennard 1970; as a backward model of speech, Crosse et al. 2016.
+    with the smallest squared error on validation stays. For static targets one frame is predicted, at the window's
+    start. Hoerl & Kennard 1970; as a backward model of speech, Crosse et al. 2016.
     """
 
     control_refits = 20
@@ -48,7 +48,10 @@ class Ridge(Decoder):
     def fit(self, train: View, val: View, ctx: Context, *, encoder: Encoder) -> None:
         """Solve for every penalty at once from the Gram matrix, and keep the best on validation."""
         if train.space.rate is None or train.space.time_axis not in (None, len(train.space.dims) - 1):
-            raise HubError(f"core/ridge needs features over time, time last; it gets {train.space}", "choose another encoder")
+            raise HubError(
+                f"core/ridge needs features over time, time last; it gets {train.space}",
+                "choose another encoder",
+            )
         sums, held = _Sums(self, train), _Sums(self, val)
         x_mean, y_mean = sums.x / sums.n, sums.y / sums.n
         gram = sums.xx / sums.n - np.outer(x_mean, x_mean)
@@ -69,11 +72,20 @@ class Ridge(Decoder):
         self.alpha_ = float(self.alphas[best])
         self.errors_ = [float(error) for error in errors]
         self.layout_ = sums.layout
-        self.times_ = {name: [float(t) for t in train.frame_times(name, _frames(train, name))] for name in train.targets}
+        self.times_ = {
+            name: [float(t) for t in train.frame_times(name, _frames(train, name))] for name in train.targets
+        }
         self.static_ = [name for name, rate in train.rates.items() if rate is None]
         self.rate_ = float(train.space.rate)
         for alpha, error in zip(self.alphas, errors, strict=True):
-            ctx.log({"kind": "scalar", "tag": "ridge/validation_error", "step": round(1000 * np.log10(alpha)), "value": float(error)})
+            ctx.log(
+                {
+                    "kind": "scalar",
+                    "tag": "ridge/validation_error",
+                    "step": round(1000 * np.log10(alpha)),
+                    "value": float(error),
+                }
+            )
 
     def decode(self, z: Array, x: Array) -> Prediction:
         """Predict, from z (batch, channels, time), every target as (batch, frames, …) or, static, (batch, …)."""
@@ -97,7 +109,11 @@ class Ridge(Decoder):
         """Return the lags in seconds."""
         first, last = self.lags_s
         if last < first:
-            raise HubError(f"core/ridge: lags_s goes from {first:g} to {last:g}", "give the smaller lag first", usage=True)
+            raise HubError(
+                f"core/ridge: lags_s goes from {first:g} to {last:g}",
+                "give the smaller lag first",
+                usage=True,
+            )
         return np.arange(round((last - first) / self.lag_step_s) + 1) * self.lag_step_s + first
 
     def _features(self, x: Array, times: Array, rate: float | None = None) -> Array:
@@ -158,4 +174,6 @@ class _Sums:
             times = view.frame_times(name, len(values))
         if len(clocks) > 1:
             raise HubError("core/ridge predicts targets of one frame rate", "leave all but one target out", usage=True)
-        return ridge._features(batch.brain, times, float(view.space.rate or 1.0)), np.concatenate(rows_y, axis=1).astype(np.float32)
+        return ridge._features(batch.brain, times, float(view.space.rate or 1.0)), np.concatenate(
+            rows_y, axis=1
+        ).astype(np.float32)

@@ -59,7 +59,12 @@ class ZScore(Encoder):
         self.dropped_ = [int(k) for k in np.flatnonzero(dropped)]
         self.time_axis_ = axis
         if self.dropped_:
-            ctx.log({"kind": "note", "text": f"{train.space.name}: {len(self.dropped_)} features hardly vary and are dropped"})
+            ctx.log(
+                {
+                    "kind": "note",
+                    "text": f"{train.space.name}: {len(self.dropped_)} features hardly vary and are dropped",
+                }
+            )
 
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
         """Scale (batch, …) to zero mean and unit SD, float32."""

@@ -233,9 +233,7 @@ class EegModel:
         return np.random.default_rng([self.seed, self.subject, *part.encode()])
 
 
-def three_shell(
-    sensors: Reals, dipoles: Reals, *, conductivities: tuple[float, ...] = CONDUCTIVITIES
-) -> Reals:
+def three_shell(sensors: Reals, dipoles: Reals, *, conductivities: tuple[float, ...] = CONDUCTIVITIES) -> Reals:
     """Return volts per A·m (channels, dipoles, 3) on a head of three concentric spheres (`SHELLS`).
 
     The Legendre series of the layered sphere, 80 terms (Rush & Driscoll 1969; Salu et al. 1990, IEEE Trans.
@@ -272,9 +270,7 @@ def _through_shells(n: int, conductivities: tuple[float, ...]) -> float:
     return surface / decays
 
 
-def _random_field(
-    sensors: Reals, directions: Reals, depths: tuple[float, float], rng: np.random.Generator
-) -> Reals:
+def _random_field(sensors: Reals, directions: Reals, depths: tuple[float, float], rng: np.random.Generator) -> Reals:
     """Return the field (channels, dipoles) of randomly turned dipoles, at `depths` (shares of the radius)."""
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     places = unit * (SHELLS[0] * rng.uniform(*depths, len(unit)))[:, None]

@@ -26,9 +26,14 @@ SILENCE_S = 1.0
 class ForwardModel(Protocol):
     """What a phantom's model offers: see `phantom.seeg.SeegModel` and `phantom.eeg.EegModel`."""
 
-    rate: float
+    @property
+    def rate(self) -> float:
+        """Hz of the volts."""
+        ...
 
-    def simulate(self, drives: Array, frame_rate: float, rng: np.random.Generator, statistics: DriveStatistics) -> Array:
+    def simulate(
+        self, drives: Array, frame_rate: float, rng: np.random.Generator, statistics: DriveStatistics | None = None
+    ) -> Array:
         """Return volts (channels, samples)."""
 
     def oracle(self, x: Array, rate: float, statistics: DriveStatistics) -> Array:
@@ -80,7 +85,11 @@ class Listening(Dataset):
         """Simulate every subject once (kept in the cache)."""
         known = speech.stories()
         if not 1 <= self.stories <= len(known):
-            raise HubError(f"there are {len(known)} stories, not {self.stories}", f"--set dataset.stories={len(known)}", usage=True)
+            raise HubError(
+                f"there are {len(known)} stories, not {self.stories}",
+                f"--set dataset.stories={len(known)}",
+                usage=True,
+            )
         self._cache = ctx.cache
         for number, subject in enumerate(self._subjects()):
             ctx.log({"kind": "progress", "stage": "simulate", "done": number, "total": self.subjects})
@@ -113,14 +122,22 @@ class Listening(Dataset):
     def oracle(self, id: str) -> Signal:
         """Return the drives as an observer of this recording estimates them who knows the whole forward model."""
         model = self.model(id)
-        sources = self._kept({"oracle": id}, lambda: model.oracle(np.asarray(self._volts(id), float), model.rate, self._corpus()))
+        sources = self._kept(
+            {"oracle": id},
+            lambda: model.oracle(np.asarray(self._volts(id), float), model.rate, self._corpus()),
+        )
         rate = FRAME_RATE if self._corpus().frame_rate == FRAME_RATE else self._corpus().frame_rate
         return Signal(sources, rate, "oracle")
 
     def fingerprint(self) -> str:
         """Return a hash of the speech and of the whole configuration."""
         sounds = [(story.id, story.seconds) for story in speech.stories()[: self.stories]]
-        return Cache.key(kind=type(self).__qualname__, version=self.version, configuration=self.configuration(), speech=sounds)
+        return Cache.key(
+            kind=type(self).__qualname__,
+            version=self.version,
+            configuration=self.configuration(),
+            speech=sounds,
+        )
 
     def _subjects(self) -> list[str]:
         return [f"{number:02d}" for number in range(1, self.subjects + 1)]
@@ -166,4 +183,6 @@ class Listening(Dataset):
     def _kept(self, what: dict[str, Any], make: Any) -> Array:
         if self._cache is None:
             self._cache = Cache(None)
-        return self._cache.array({"phantom": self.fingerprint(), **what}, lambda allocate: np.asarray(make(), np.float32))
+        return self._cache.array(
+            {"phantom": self.fingerprint(), **what}, lambda allocate: np.asarray(make(), np.float32)
+        )

@@ -43,9 +43,7 @@ def pink(
     return _shaped(amplitude, n_channels, n_samples, 0, rng, mixing)
 
 
-def band(
-    n_channels: int, n_samples: int, rate: float, rng: np.random.Generator, *, low: float, high: float
-) -> Floats:
+def band(n_channels: int, n_samples: int, rate: float, rng: np.random.Generator, *, low: float, high: float) -> Floats:
     """Return noise that is flat between `low` and `high` Hz and nothing elsewhere.
 
     Raises ValueError for a band that is empty or above the Nyquist frequency.
@@ -58,9 +56,7 @@ def band(
     return _shaped(np.ones((1, inside.size)), n_channels, n_samples, int(inside[0]), rng)
 
 
-def drift(
-    n_channels: int, n_samples: int, rate: float, rng: np.random.Generator, *, period: float = 10.0
-) -> Floats:
+def drift(n_channels: int, n_samples: int, rate: float, rng: np.random.Generator, *, period: float = 10.0) -> Floats:
     """Return the slow wander of electrodes: power 1 / f² at periods of `period` seconds and longer only."""
     freqs = _freqs(n_samples, rate)
     slow = freqs[(freqs > 0) & (freqs <= 1 / period)]

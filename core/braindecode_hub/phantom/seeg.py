@@ -246,9 +246,7 @@ class SeegModel:
         good = self._good()
         common = x[good].mean(axis=0)
         measured = [
-            noise.ln_band_power(
-                x[c] - common, rate, frame_rate, HIGH_GAMMA, avoid=self.line_freq, window=WINDOW
-            )
+            noise.ln_band_power(x[c] - common, rate, frame_rate, HIGH_GAMMA, avoid=self.line_freq, window=WINDOW)
             for c in good
         ]
         return np.stack(measured)

@@ -93,9 +93,7 @@ def _story(record: dict[str, Any]) -> Story:
         voice=record["voice"],
         seconds=record["seconds"],
         sentences=tuple(Sentence(**sentence) for sentence in record["sentences"]),
-        words=tuple(
-            Word(word["word"], word["start"], word["stop"], word["sentence"]) for word in record["words"]
-        ),
+        words=tuple(Word(word["word"], word["start"], word["stop"], word["sentence"]) for word in record["words"]),
     )
 
 

@@ -131,7 +131,8 @@ def frame_samples(samples: int, rate: float, frame_rate: float) -> Array:
 
 def flat(x: Array, at: Array, rate: float) -> Array:
     """Tell where x (channels, time) keeps one value for FLAT_S around the samples `at`: (channels,
-    len(at))."""
+    len(at)).
+    """
     changes = x[:, 1:] != x[:, :-1]
     before = np.clip(np.ceil(at - FLAT_S * rate), 0, changes.shape[1]).astype(np.int64)
     after = np.clip(np.floor(at + FLAT_S * rate), 0, changes.shape[1]).astype(np.int64)

@@ -90,9 +90,7 @@ def ramp_html(low: float, high: float) -> str:
     """Return the colour scale in words and a strip of magma."""
     strip = "linear-gradient(90deg,#000004,#3b0f70,#8c2981,#de4968,#fe9f6d,#fcfdbf)"
     style = f"display:inline-block;width:9rem;height:.8em;border-radius:3px;background:{strip}"
-    words = (
-        f"{number(low, 1)} <span style='{style}'></span> {number(high, 1)} (natural logarithm of magnitude)"
-    )
+    words = f"{number(low, 1)} <span style='{style}'></span> {number(high, 1)} (natural logarithm of magnitude)"
     return f"<p><small>Colours, the same in all three: {words}</small></p>"
 
 

@@ -69,15 +69,11 @@ def legacy_envelope(x: Array, rate: float) -> Array:
     """
     check_band(rate, 70.0, 170.0)
     stops = [(mid - 0.5, mid + 0.5) for mid in (50.0, 100.0)]
-    filters = [
-        scipy.signal.ellip(8, 0.5, 60.0, stop, btype="bandstop", output="sos", fs=rate) for stop in stops
-    ]
+    filters = [scipy.signal.ellip(8, 0.5, 60.0, stop, btype="bandstop", output="sos", fs=rate) for stop in stops]
     filters.append(scipy.signal.butter(8, (70.0, 170.0), btype="bandpass", output="sos", fs=rate))
     shortest = 1 + 3 * (2 * max(len(sos) for sos in filters) + 1)
     if x.shape[-1] <= shortest:
-        raise HubError(
-            f"{x.shape[-1]} samples are too few for the legacy filters", f"give more than {shortest}"
-        )
+        raise HubError(f"{x.shape[-1]} samples are too few for the legacy filters", f"give more than {shortest}")
     out = np.empty(x.shape, np.float64)
     for rows in groups(len(x)):
         filtered = x[rows].astype(np.float64)
@@ -183,9 +179,7 @@ class HighGamma(Encoder):
         reference = Reference.of(self.reference, len(x), sensors)
         x = checked(x, reference.good, reference.names)
         line = self.line_freq if self.line_freq is not None else (sensors.line_freq if sensors else None)
-        kernel = (
-            None if self.legacy else band_kernel(rate, self.low, self.high, 50.0 if line is None else line)
-        )
+        kernel = None if self.legacy else band_kernel(rate, self.low, self.high, 50.0 if line is None else line)
         frame_rate = self.frame_rate
         average = averages(x.shape[-1], rate, frame_rate) if frame_rate else None
         at = frame_samples(x.shape[-1], rate, frame_rate or rate)

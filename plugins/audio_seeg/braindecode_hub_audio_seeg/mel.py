@@ -62,9 +62,7 @@ class MelSpec:
                 f"choose 0 <= fmin < fmax <= {self.rate / 2:g}",
             )
         if not (0 < self.win <= self.n_fft and self.hop > 0 and self.n_mels > 0 and self.floor > 0):
-            raise HubError(
-                f"{self} is impossible", "choose 0 < win <= n_fft, and hop, n_mels and floor above 0"
-            )
+            raise HubError(f"{self} is impossible", "choose 0 < win <= n_fft, and hop, n_mels and floor above 0")
 
     @property
     def frame_rate(self) -> float:
@@ -116,9 +114,7 @@ def as_float(audio: Array) -> Array:
     if audio.dtype.kind == "i":
         return audio / -float(np.iinfo(audio.dtype).min)
     if audio.dtype.kind != "f":
-        raise HubError(
-            f"audio of type {audio.dtype} cannot be read", "give floats in [-1, 1] or signed integers"
-        )
+        raise HubError(f"audio of type {audio.dtype} cannot be read", "give floats in [-1, 1] or signed integers")
     bad = np.flatnonzero(~np.isfinite(audio))
     if bad.size:
         raise HubError(
@@ -131,7 +127,8 @@ def as_float(audio: Array) -> Array:
 @lru_cache(maxsize=8)
 def mel_filters(spec: MelSpec) -> Array:
     """Return the triangular filters of `spec` (Slaney 1998; HTK): (n_mels, 1 + n_fft // 2) float64,
-    read-only."""
+    read-only.
+    """
     edges = band_edges(spec)[:, None]
     bins = np.arange(1 + spec.n_fft // 2) * spec.rate / spec.n_fft
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -243,7 +240,8 @@ class Mel(Encoder):
 
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
         """Map audio (batch, samples) to (batch, frames, n_mels) float32; raises HubError as
-        `log_mel_spectrogram`."""
+        `log_mel_spectrogram`.
+        """
         rate = (batch.rate if batch is not None else None) or self.rate
         spec = self.spec
         return np.stack([log_mel_spectrogram(resample(audio, rate, self.rate), spec) for audio in x])

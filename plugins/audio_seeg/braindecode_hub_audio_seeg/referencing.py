@@ -31,37 +31,31 @@ class Reference:
     partner: Array
 
     @classmethod
-    def of(
-        cls, kind: Literal["none", "car", "bipolar"], channels: int, sensors: Recording | None
-    ) -> Reference:
+    def of(cls, kind: Literal["none", "car", "bipolar"], channels: int, sensors: Recording | None) -> Reference:
         """Return the reference for a recording; raises HubError where contacts or shafts for it are
-        lacking."""
+        lacking.
+        """
         names = sensors.brain.channels if sensors else ()
         if names and len(names) != channels:
-            raise HubError(
-                f"{len(names)} channel names for {channels} channels", "name each channel once, or none"
-            )
+            raise HubError(f"{len(names)} channel names for {channels} channels", "name each channel once, or none")
         bads = set(sensors.bads) if sensors else set()
         if bads and not names:
-            raise HubError(
-                "channels are marked bad, but no channel has a name", "give the recording its channel names"
-            )
+            raise HubError("channels are marked bad, but no channel has a name", "give the recording its channel names")
         good = np.array([row for row in range(channels) if not names or names[row] not in bads], np.int64)
         partner = np.full(channels, -1, np.int64)
         if kind == "bipolar":
             _pair(partner, good, names, shafts_of(sensors))
             return cls(kind, names, good, good[partner[good] >= 0], partner)
         if kind == "car" and len(good) < 2:
-            raise HubError(
-                f"a common average of {len(good)} good channel leaves nothing", "set reference: none"
-            )
+            raise HubError(f"a common average of {len(good)} good channel leaves nothing", "set reference: none")
         if kind not in ("none", "car"):
             raise HubError(f"reference {kind!r} is unknown", "choose none, car or bipolar")
         return cls(kind, names, good, good, partner)
 
     def common(self, x: Array) -> Array | None:
         """Return the mean (time,) of the good channels of x (channels, time) for "car", else None;
-        float64."""
+        float64.
+        """
         if self.kind != "car":
             return None
         total = np.zeros(x.shape[-1])

@@ -60,12 +60,8 @@ def sections(run: Reported) -> list[Section]:
 
 def _longest(run: Reported, items: list[Item]) -> list[Item]:
     """Choose the longest stretches, those with audio first, and keep the order of the test side."""
-    ranked = sorted(
-        items, key=lambda item: (artifact(run, item.name, "reconstructed") is None, -_seconds(item))
-    )
-    chosen = {
-        item.name for item in ranked[:MOST_ITEMS] if _seconds(item) >= FEWEST_SECONDS or item is ranked[0]
-    }
+    ranked = sorted(items, key=lambda item: (artifact(run, item.name, "reconstructed") is None, -_seconds(item)))
+    chosen = {item.name for item in ranked[:MOST_ITEMS] if _seconds(item) >= FEWEST_SECONDS or item is ranked[0]}
     return [item for item in items if item.name in chosen]
 
 
@@ -90,16 +86,12 @@ def _triplet(run: Reported, item: Item) -> str:
     files = {copy: artifact(run, item.name, copy) for copy in COPIES}
     shown = {"original": _content(item.target), "reconstructed": _content(item.predicted)}
     shown["vocoded"] = _heard_as_mel(run, files["vocoded"]) if _bins(shown["original"]) > 1 else None
-    cut = {
-        copy: array[: int(MOST_SECONDS * _rate(item))] for copy, array in shown.items() if array is not None
-    }
+    cut = {copy: array[: int(MOST_SECONDS * _rate(item))] for copy, array in shown.items() if array is not None}
     low, high = _scale(cut)
     cells = []
     for copy in COPIES:
         player = _player(files[copy], copy)
-        picture = (
-            _picture(run, cut[copy], item, copy, low, high) if copy in cut else _no_picture(copy, files[copy])
-        )
+        picture = _picture(run, cut[copy], item, copy, low, high) if copy in cut else _no_picture(copy, files[copy])
         cells.append(f"<div>{player}{picture}</div>")
     name = escape(item.name.removeprefix("SIMULATED-"))
     legend = f"{ramp_html(low, high)}" if _bins(shown["original"]) > 1 else ""
@@ -116,9 +108,7 @@ def artifact(run: Reported, name: str, copy: str) -> Path | None:
 def _player(path: Path | None, copy: str) -> str:
     if path is None or not path.is_file():
         return f'<p class="missing"><b>{copy}</b>: this run kept no such audio.</p>'
-    media_type = {".flac": "audio/flac", ".wav": "audio/wav", ".mp3": "audio/mpeg"}.get(
-        path.suffix, "audio/ogg"
-    )
+    media_type = {".flac": "audio/flac", ".wav": "audio/wav", ".mp3": "audio/mpeg"}.get(path.suffix, "audio/ogg")
     try:
         return audio_html(_short(path), media_type, copy)
     except HubError as error:
@@ -174,9 +164,7 @@ def _heard_as_mel(run: Reported, path: Path | None) -> np.ndarray | None:
 
         from braindecode_hub_audio_seeg.mel import log_mel_spectrogram, resample
 
-        samples, rate = soundfile.read(
-            path, frames=int(MOST_SECONDS * soundfile.info(path).samplerate), always_2d=True
-        )
+        samples, rate = soundfile.read(path, frames=int(MOST_SECONDS * soundfile.info(path).samplerate), always_2d=True)
         mono: np.ndarray = resample(samples.mean(axis=1), rate, spec.rate)
         heard: np.ndarray = log_mel_spectrogram(mono, spec)
         return heard.astype(float)

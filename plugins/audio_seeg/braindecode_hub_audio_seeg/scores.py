@@ -45,11 +45,7 @@ def loudness_oracle(train_mel: Array, mel: Array) -> Array:
     loudness = train_mel.mean(axis=-1)
     spread = loudness - loudness.mean()
     variance = float(spread @ spread)
-    slope = (
-        spread @ (train_mel - train_mel.mean(axis=0)) / variance
-        if variance > 0
-        else np.zeros(train_mel.shape[-1])
-    )
+    slope = spread @ (train_mel - train_mel.mean(axis=0)) / variance if variance > 0 else np.zeros(train_mel.shape[-1])
     return train_mel.mean(axis=0) + np.outer(mel.mean(axis=-1) - loudness.mean(), slope)
 
 

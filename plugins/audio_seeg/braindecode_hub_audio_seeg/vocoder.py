@@ -1,12 +1,13 @@
 """Sound without any weights: Griffin-Lim for mel spectrograms, a modulated carrier for envelopes, and
-`vocode` for files."""
+`vocode` for files.
+"""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -152,9 +153,7 @@ class EnvelopeTone(Renderer):
         Raises HubError for another shape, NaN, or a frequency above half of `rate`.
         """
         if not 0 < self.frequency < self.rate / 2:
-            raise HubError(
-                f"a tone of {self.frequency:g} Hz does not fit audio at {self.rate} Hz", "lower frequency"
-            )
+            raise HubError(f"a tone of {self.frequency:g} Hz does not fit audio at {self.rate} Hz", "lower frequency")
         envelope = checked_mel(prediction["envelope"], 1, "envelope")[:, 0]
         if self.scale == "db":
             envelope = 10.0 ** ((envelope - envelope.max()) / 20.0)
@@ -165,9 +164,7 @@ class EnvelopeTone(Renderer):
         else:
             carrier = np.sin(2 * np.pi * self.frequency * seconds)
         audio = limited(loudness * carrier)
-        return [
-            Artifact("envelope", "audio/flac", audio_bytes(audio, self.rate, ".flac"), audio, float(self.rate))
-        ]
+        return [Artifact("envelope", "audio/flac", audio_bytes(audio, self.rate, ".flac"), audio, float(self.rate))]
 
 
 def checked_mel(mel: Array, bins: int, name: str = "mel") -> Array:
@@ -176,9 +173,7 @@ def checked_mel(mel: Array, bins: int, name: str = "mel") -> Array:
     if mel.ndim != 2 or mel.shape[1] != bins:
         turned = mel.ndim == 2 and mel.shape[0] == bins
         remedy = (
-            "transpose it: time comes first"
-            if turned
-            else "give one item's frames, and a renderer of as many bins"
+            "transpose it: time comes first" if turned else "give one item's frames, and a renderer of as many bins"
         )
         raise HubError(f"a {name} of shape {mel.shape} is not (frames, {bins})", remedy)
     if len(mel) < 2:
@@ -234,11 +229,7 @@ def vocode(
     if not source.is_file():
         raise HubError(f"{source} does not exist", "check the path")
     stored = source.suffix.lower() in (".npy", ".npz", ".safetensors")
-    mel = (
-        _stored_mel(source)
-        if stored
-        else log_mel_spectrogram(_stored_audio(source, renderer.rate), renderer.spec)
-    )
+    mel = _stored_mel(source) if stored else log_mel_spectrogram(_stored_audio(source, renderer.rate), renderer.spec)
     [artifact] = renderer.render({"mel": mel}, ctx)
     write_whole(out, audio_bytes(artifact.array, renderer.rate, out.suffix.lower()))
     return out
@@ -258,9 +249,7 @@ def _stored_mel(path: Path) -> Array:
                 f"{path} cannot be read as arrays: {error}", "save it again with numpy.save, without objects"
             ) from error
     if "mel" not in arrays and len(arrays) != 1:
-        raise HubError(
-            f"{path} holds {sorted(arrays)}, but no 'mel'", "save the spectrogram under the name mel"
-        )
+        raise HubError(f"{path} holds {sorted(arrays)}, but no 'mel'", "save the spectrogram under the name mel")
     mel = arrays.get("mel", next(iter(arrays.values())))
     if mel.dtype.kind not in "iuf":
         raise HubError(f"{path} holds {mel.dtype}, not numbers", "save the log-mel as float32")
