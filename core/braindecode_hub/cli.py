@@ -285,3 +285,7 @@ def _manager() -> Manager:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    main()

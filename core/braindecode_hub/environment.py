@@ -36,7 +36,8 @@ PACKAGES = (
 def check_device(asked: str) -> str:
     """Return the device that was asked for: auto, cpu, cuda, cuda:N or mps.
 
-    "auto" is left to the parts that have a choice. Raises HubError for another name, or for one that needs torch where there is none.
+    "auto" is left to the parts that have a choice. Raises HubError for another name, or for one that needs torch
+    where there is none.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", asked):
         raise HubError(f"there is no device '{asked}'", "use auto, cpu, cuda, cuda:1 … or mps", usage=True)

@@ -240,3 +240,18 @@ def _bar(fold: Any, recording: str, pieces: list[tuple[float, float, str]]) -> d
         "marks": marks,
         "totals": totals,
     }
+
+
+def pair_png(target: np.ndarray, predicted: np.ndarray) -> tuple[bytes, int, int]:
+    """Return two (frames, bins) arrays as one PNG, the first above the second, with its height and width."""
+    from io import BytesIO
+
+    import numpy as np
+    from matplotlib import image
+
+    low, high = float(np.min(target)), float(np.max(target))
+    gap = np.full((2, len(target)), high)
+    pixels = np.concatenate([np.asarray(target).T[::-1], gap, np.asarray(predicted).T[::-1]])
+    sink = BytesIO()
+    image.imsave(sink, pixels, vmin=low, vmax=max(high, low + 1e-6), cmap="magma", format="png")
+    return sink.getvalue(), pixels.shape[0], pixels.shape[1]

@@ -23,6 +23,7 @@ from braindecode_hub.controls import KINDS, Oracle
 from braindecode_hub.environment import context, describe_environment
 from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items, Judge
+from braindecode_hub.figures import pair_png
 from braindecode_hub.files import load_arrays, save_arrays, writable_folder, write_whole, write_yaml
 from braindecode_hub.interfaces import Decoder
 from braindecode_hub.jobs import Job
@@ -35,6 +36,7 @@ from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
 from braindecode_hub.report import render_report
 from braindecode_hub.results import Beside, Looks, Outcome, digest
 from braindecode_hub.runfolder import Run
+from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side
 from braindecode_hub.study import STATE, Fitted, Study, unfitted
 from braindecode_hub.types import Array, Event
@@ -184,6 +186,7 @@ class _Runner:
             for side in ("target", "predicted")
         }
         main = next(iter(items))
+        self.show(main, items[main][0])
         about = [
             {
                 "name": one.name,
@@ -269,6 +272,13 @@ class _Runner:
             kind = name.rsplit("-", 1)[0]
             for metric, value in done[name].items():
                 beside.controls.setdefault(kind, {}).setdefault(metric, []).append(value)
+
+    def show(self, target: str, one: Scored) -> None:
+        """Send the first test stretch as a picture, truth above prediction, to whoever observes."""
+        if one.target.ndim == 2:
+            picture, height, width = pair_png(one.target, one.predicted)
+            tag = f"{self.side}/{target}"
+            self.log({"kind": "image", "tag": tag, "step": 0, "png": picture, "height": height, "width": width})
 
     def write(self, outcome: Outcome) -> None:
         metrics = outcome.metrics()

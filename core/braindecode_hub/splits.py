@@ -7,6 +7,7 @@ of brain stands on two sides; validation is purged from both; a gap is purged be
 from __future__ import annotations
 
 import bisect
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,11 +66,20 @@ class Split:
 
         Raises HubError when a key is unknown, there are too few groups, or a side would be empty.
         """
+        self._check()
         _check_trials(trials)
         pieces = [piece for piece in _cut_into_blocks(trials, self) if piece.stimulus is not None]
         parts = [self._parts(criterion, pieces) for criterion in self.by]
         count = 1 if self.by == ("official",) else min(self.folds, *(len(set(part)) for part in parts if part[0] != ""))
         return [self._fold(number, count, pieces, parts) for number in range(count)]
+
+    def _check(self) -> None:
+        if not self.by:
+            raise HubError("split.by is empty", "such as `by: stimulus`, or `by: time_block`", usage=True)
+        if self.folds < 3 and self.by != ("official",):
+            raise HubError(f"split.folds is {self.folds}", "train, val and test need one part each: 3 or more", usage=True)
+        if self.blocks < 1 or not self.gap_s >= 0:
+            raise HubError(f"split.blocks is {self.blocks}, split.gap_s {self.gap_s:g}", "blocks ≥ 1, gap_s ≥ 0", usage=True)
 
     def _parts(self, criterion: str, pieces: Sequence[Trial]) -> list[Any]:
         if criterion == "time_block":
@@ -121,16 +131,19 @@ def check_fold(fold: Fold, gap_s: float = 0.0, *, closed_set: bool = False) -> N
 
 def split_from_config(config: Mapping[str, Any], *, seed: int, closed_set: bool) -> Split:
     """Build a Split from the pipeline's `split:` mapping."""
-    by = config.get("by", "stimulus")
-    names = (by,) if isinstance(by, str) else tuple(by)
-    return Split(
-        by=names,
-        folds=int(config.get("folds", 5)),
-        gap_s=float(config.get("gap_s", 0.0)),
-        blocks=int(config.get("blocks", 2)),
-        closed_set=bool(config.get("closed_set", closed_set)),
-        seed=seed,
-    )
+    given: dict[str, Any] = {"by": "stimulus", "folds": 5, "gap_s": 0.0, "blocks": 2, "closed_set": closed_set, **config}
+    names = [given["by"]] if isinstance(given["by"], str) else given["by"]
+    wanted: dict[str, tuple[bool, str]] = {
+        "by": (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names), "a name or a list of names"),
+        "folds": (type(given["folds"]) is int, "a whole number"),
+        "gap_s": (type(given["gap_s"]) in (int, float), "a number of seconds"),
+        "blocks": (type(given["blocks"]) is int, "a whole number"),
+        "closed_set": (type(given["closed_set"]) is bool, "true or false"),
+    }
+    for key, (right, kind) in wanted.items():
+        if not right:
+            raise HubError(f"split.{key} is {given[key]!r}, which is not {kind}", f"--set split.{key}=…", usage=True)
+    return Split(tuple(names), given["folds"], float(given["gap_s"]), given["blocks"], given["closed_set"], seed)
 
 
 class _Intervals:
@@ -188,6 +201,12 @@ def _check_trials(trials: Sequence[Trial]) -> None:
         seen.add(trial.id)
         if not trial.stop > trial.start:
             raise HubError(f"trial '{trial.id}' ends at {trial.stop:g} s, before it starts", "check its start and stop")
+        clock = (trial.stimulus_start, trial.stimulus_stop)
+        if (clock[0] is None) != (clock[1] is None) or (None not in clock and not clock[1] > clock[0]):  # type: ignore[operator]
+            raise HubError(
+                f"trial '{trial.id}' presents {trial.stimulus} from {clock[0]} to {clock[1]} s",
+                "give stimulus_start and a later stimulus_stop, or neither",
+            )
     if all(trial.stimulus is None for trial in trials):
         raise HubError("no trial has a stimulus", "give the dataset a stimulus table")
 
@@ -207,7 +226,8 @@ def _cut_into_blocks(trials: Sequence[Trial], split: Split) -> list[Trial]:
 
 
 def _at_borders(trial: Trial, borders: Sequence[float]) -> list[Trial]:
-    inside = [border for border in borders if trial.start + EPSILON < border < trial.stop - EPSILON]
+    low, high = trial.start + SHORTEST_CUT_S, trial.stop - SHORTEST_CUT_S  # no sliver without a single frame
+    inside = [border for border in borders if low <= border <= high]
     if trial.stimulus_start is None:  # cannot be cut: it belongs to the block that holds its middle
         return [_in_block(trial, bisect.bisect_right(borders, (trial.start + trial.stop) / 2))]
     edges = [trial.start, *inside, trial.stop]
@@ -298,7 +318,7 @@ def _balanced(groups: list[str], pieces: Sequence[Trial], folds: int, criterion:
 
 def _stimulus_interval(trial: Trial) -> tuple[str, float, float]:
     if trial.stimulus_start is None or trial.stimulus_stop is None:
-        return str(trial.stimulus), 0.0, 1.0
+        return str(trial.stimulus), -math.inf, math.inf  # without a clock, all of it
     return str(trial.stimulus), trial.stimulus_start, trial.stimulus_stop
 
 

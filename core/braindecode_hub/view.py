@@ -30,6 +30,19 @@ class Window:
     hop_s: float | None = None
     context_s: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, seconds in (("length_s", self.length_s), ("hop_s", self.hop_s)):
+            if seconds is not None and not seconds > 0:
+                raise HubError(f"window.{name} is {seconds:g} s", f"--set window.{name}=… more than 0, or null", usage=True)
+        if not self.context_s >= 0:
+            raise HubError(f"window.context_s is {self.context_s:g} s", "--set window.context_s=… 0 or more", usage=True)
+        if self.length_s is not None and self.hop_s is not None and self.hop_s > self.length_s:
+            raise HubError(
+                f"window.hop_s is {self.hop_s:g} s, longer than a window ({self.length_s:g} s): frames would be left out",
+                "give a hop of at most window.length_s",
+                usage=True,
+            )
+
 
 @dataclass(frozen=True)
 class Item:
@@ -85,6 +98,7 @@ class View:
         self._target_steps = {name: list(some) for name, some in (target_steps or {}).items()}
         self._source = source
         self.clock = next((name for name, target in self.targets.items() if target.rate), None)
+        self._channels = max((item.brain.data.shape[0] for item in self.items), default=0)
         self._numbers = {subject: number for number, subject in enumerate(self.subjects)}
 
     @property
@@ -161,6 +175,10 @@ class View:
     def predict(self, decode: Callable[[Batch], Prediction], size: int = 64) -> list[Prediction]:
         """Decode every window and overlap-add the frames: for each item, arrays (frames, …) by target name."""
         places = list(self._places(self.window.length_s, self.window.hop_s, cover=True))
+        without = {*range(len(self.items))} - {place.item for place in places}
+        if without:
+            trial = self.items[min(without)].trial
+            raise HubError(f"trial {trial.id} ({trial.seconds:g} s) holds no frame of {self.clock}", "leave it out, or make it longer")
         stitched: list[dict[str, _Stitch]] = [{} for _ in self.items]
         for start in range(0, len(places), size):
             some = places[start : start + size]
@@ -228,7 +246,7 @@ class View:
         for step in self._steps:
             batch.brain = step.encode(batch.brain, batch)
         if self._source != "brain":
-            batch.brain = batch.target[self._source]
+            batch.brain, batch.rate = batch.target[self._source], self.rates[self._source]
         return batch
 
     def _any_target(self) -> str:
@@ -236,10 +254,9 @@ class View:
 
     def _brain(self, places: Sequence[_Place]) -> tuple[Array, Array]:
         """Gather (batch, channels, samples); outside its stretch a window repeats the stretch's edge."""
-        channels = max(self.items[place.item].brain.data.shape[0] for place in places)
         samples = self._samples(places[0])
-        x = np.zeros((len(places), channels, samples), np.float32)
-        mask = np.zeros((len(places), channels), bool)
+        x = np.zeros((len(places), self._channels, samples), np.float32)
+        mask = np.zeros((len(places), self._channels), bool)
         for row, place in enumerate(places):
             item = self.items[place.item]
             data = item.brain.data

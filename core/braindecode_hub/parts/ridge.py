@@ -77,15 +77,8 @@ class Ridge(Decoder):
         }
         self.static_ = [name for name, rate in train.rates.items() if rate is None]
         self.rate_ = float(train.space.rate)
-        for alpha, error in zip(self.alphas, errors, strict=True):
-            ctx.log(
-                {
-                    "kind": "scalar",
-                    "tag": "ridge/validation_error",
-                    "step": round(1000 * np.log10(alpha)),
-                    "value": float(error),
-                }
-            )
+        for step, error in enumerate(errors):
+            ctx.log({"kind": "scalar", "tag": "ridge/validation_error", "step": step, "value": float(error)})
 
     def decode(self, z: Array, x: Array) -> Prediction:
         """Predict, from z (batch, channels, time), every target as (batch, frames, …) or, static, (batch, …)."""
