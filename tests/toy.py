@@ -103,7 +103,9 @@ class Toy(Dataset):
             data += self.wander * walk / walk.std(axis=1, keepdims=True)
         times = np.arange(samples) / RATE
         for trial in trials:
-            data += self.snr * self.mixing(channels) @ self._heard(trial, times - self.lag_s)
+            first, last = (max(0, int((at + self.lag_s) * RATE)) for at in (trial.start - 0.1, trial.stop + 0.1))
+            heard = self._heard(trial, times[first:last] - self.lag_s)
+            data[:, first:last] += self.snr * self.mixing(channels) @ heard
         return Recording(
             id,
             subject,
@@ -309,7 +311,7 @@ def toy_study(
         config={
             "dataset": {"use": "toy/toy"},
             "metrics": ["toy/cosine" if static else "toy/correlation"],
-            "split": split or {"by": "stimulus", "folds": 3, "gap_s": 0.5},
+            "split": split or {"by": "stimulus", "folds": 3, "gap_s": 0.0 if static else 0.5},
         },
         dataset=dataset,
         targets={space.name: Chain([ZScore()] if targets is None else targets)},

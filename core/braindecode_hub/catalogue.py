@@ -68,8 +68,9 @@ class Catalogue:
         """Read one plugin; whatever is wrong with it becomes a line in `problems`."""
         plugin = Plugin(*found)
         taken = self.plugins.get(plugin.name)
-        if taken is not None:
-            self._problem(plugin, f"the name is taken by {taken.distribution}", broken=False)
+        if taken is not None or plugin.name == "core":
+            keeper = REFERENCE if taken is None else taken.distribution
+            self._problem(plugin, f"the name is taken by {keeper}", broken=False)
             return
         try:
             spec = {} if registry is None else _read_registry(registry)
@@ -81,8 +82,9 @@ class Catalogue:
             self._add_pipeline(plugin, str(name), pipeline)
 
     def _add_pipeline(self, plugin: Plugin, name: str, spec: Any) -> None:
-        if not isinstance(spec, dict):
-            self._problem(plugin, f"pipeline '{name}' is not a mapping", broken=False)
+        wrong = _wrong_in(spec)
+        if wrong is not None:
+            self._problem(plugin, f"pipeline '{name}' {wrong}", broken=False)
             return
         taken = self.pipelines.get(name)
         if taken is not None:
@@ -141,7 +143,7 @@ def _add_installed(catalogue: Catalogue, found: Found) -> None:
     except (ImportError, ValueError) as error:
         catalogue._problem(Plugin(*found), f"module {found.module} cannot be found ({error})")
         return
-    if module is None or module.origin is None:
+    if module is None or not module.has_location or module.origin is None:
         catalogue._problem(Plugin(*found), f"module {found.module} is not installed")
         return
     origin = Path(module.origin)
@@ -156,7 +158,25 @@ def _read_registry(path: Path) -> dict[str, Any]:
     theirs = str(spec.get("api", "missing"))
     if theirs.split(".")[0] != API_VERSION.split(".")[0]:
         raise HubError(f"its registry is for api {theirs}, this is api {API_VERSION}", "update the plugin")
+    if not isinstance(spec.get("pipelines") or {}, dict):
+        raise HubError(f"`pipelines` in {path.name} is not a mapping", "write `name: {…}` for each pipeline")
     return spec
+
+
+def _wrong_in(spec: Any) -> str | None:
+    """Say what is wrong with the form of one pipeline of a registry; None if nothing is."""
+    if not isinstance(spec, dict):
+        return "is not a mapping"
+    for key in ("dataset", "targets", "decoder"):
+        if not isinstance(spec.get(key), dict):
+            return f"has no '{key}', or one that is not a mapping"
+    for key, kind, called in (("presets", dict, "a mapping"), ("flow", list, "a list"), ("summary", str, "text")):
+        if not isinstance(spec.get(key) or kind(), kind):
+            return f"has a '{key}' that is not {called}"
+    for name, changes in (spec.get("presets") or {}).items():
+        if not isinstance(changes, dict | None):
+            return f"has a preset '{name}' that is not a mapping"
+    return None
 
 
 def _allowed(name: str) -> bool:

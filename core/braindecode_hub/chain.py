@@ -69,6 +69,13 @@ class Chain(Encoder):
                 "put continuous steps first",
                 usage=True,
             )
+        for name, step in zip(self.names[:count], self.steps[:count], strict=True):
+            if not is_frozen(step):
+                raise HubError(
+                    f"{name} is continuous, and learns: nothing would fit it",
+                    "declare continuous = False, or move what it learns into a step of its own",
+                    usage=True,
+                )
         return self._part(0, count)
 
     def frozen_part(self) -> Chain:

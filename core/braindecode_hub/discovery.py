@@ -6,6 +6,7 @@ The scan uses the `entrypoints` package, as the project's design card asks. That
 
 from __future__ import annotations
 
+import configparser
 import re
 from typing import NamedTuple
 
@@ -24,10 +25,22 @@ class Found(NamedTuple):
 
 def installed_plugins() -> list[Found]:
     """Return every entry point of the group `braindecode_hub.plugins`, by name and then distribution."""
-    points = entrypoints.get_group_all(GROUP)
-    return sorted({Found(point.name, point.module_name, _distribution(point.distro)) for point in points})
+    try:
+        points = entrypoints.get_group_all(GROUP)
+    except (configparser.Error, UnicodeDecodeError):  # anybody's entry_points.txt: it must not hide all others
+        return _by_the_standard_library()
+    found = {(p.name, p.module_name, p.distro.name if p.distro else "unknown distribution") for p in points}
+    return sorted({Found(name, module, _normal(distribution)) for name, module, distribution in found})
 
 
-def _distribution(distro: entrypoints.Distribution | None) -> str:
+def _by_the_standard_library() -> list[Found]:
+    from importlib.metadata import entry_points
+
+    points = [point for point in entry_points(group=GROUP) if point.pattern.match(point.value)]
+    named = [(point, point.dist.name if point.dist else None) for point in points]
+    return sorted({Found(p.name, p.module, _normal(name or "unknown distribution")) for p, name in named})
+
+
+def _normal(name: str) -> str:
     """Return a distribution's name in its normal form (braindecode_hub is braindecode-hub)."""
-    return re.sub(r"[-_.]+", "-", distro.name).lower() if distro else "unknown distribution"
+    return re.sub(r"[-_.]+", "-", name).lower()

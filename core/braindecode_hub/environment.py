@@ -50,7 +50,7 @@ def context(
     *,
     seed: int = 0,
     device: str = "auto",
-    out: Path = Path("runs"),
+    out: Path | None = None,
     cache: Cache | None = None,
     manager: Manager | None = None,
     network: bool = True,

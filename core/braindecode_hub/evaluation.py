@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 
 from braindecode_hub import scoring
 from braindecode_hub.interfaces import Metric
-from braindecode_hub.scoring import Scored, Units
+from braindecode_hub.rendering import media_pair
+from braindecode_hub.scoring import Scored, Units, Word
 from braindecode_hub.study import Study
-from braindecode_hub.types import Array
+from braindecode_hub.types import Array, Space
 
 Items = dict[str, list[Scored]]
 """Scored stretches by target."""
+
+WORDS = "words"
+"""The stimulus space of timed words: `Signal.data` is a sequence of (text, start, stop), seconds of the stimulus."""
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Judge:
         self.train = dict(train)
         self.main = next(iter(study.pipeline.targets))
         self.metrics: dict[str, tuple[str, Metric]] = {}
+        self._rendered: dict[tuple[str, str, float | None, str], tuple[Array, Array]] = {}
         uses = [part if isinstance(part, str) else part["use"] for part in study.pipeline.config.get("metrics") or []]
         for use, metric in zip(uses, study.pipeline.metrics, strict=True):
             self.metrics[use.split("/")[-1]] = (self.main if metric.space == "*" else metric.space, metric)
@@ -46,32 +52,54 @@ class Judge:
         """Score predictions in full: value, interval, chance, p."""
         done = Evaluation(units=self.units(items))
         for name, (target, metric) in self.metrics.items():
-            units = done.units[target]
-            done.scores[name], done.per_unit[name], done.nulls[name] = scoring.score(
-                metric, units, self.study.rate(target), self.seed
+            units = (
+                done.units[target] if metric.needs == "prediction" else self.media_units(metric, items[target], target)
             )
-        units = done.units[self.main]
-        if len(set(units.ids)) < 2:
-            for name in ("identification", "identification_rank"):
-                done.reasons[f"scores.{name}"] = f"only {len(set(units.ids))} test candidate"
-        else:
-            entries, per_unit = scoring.score_identification(units, self._center(), self.seed)
+            rate = self.study.rate(target)
+            done.scores[name], done.per_unit[name], done.nulls[name] = scoring.score(metric, units, rate, self.seed)
+        for name, some in self._identified(done.units, items).items():
+            if len(set(some.ids)) < 2:
+                done.reasons |= {f"scores.{name}{end}": "only one test candidate" for end in ("", "_rank")}
+                continue
+            entries, per_unit = scoring.score_identification(some, self._center(), self.seed, name)
             done.scores |= entries
             done.per_unit |= per_unit
         for name, entry in done.scores.items():
             if entry["ci95"] is None:
-                few = f"{len(units)} units: no interval is given under 10"
-                done.reasons[f"scores.{name}.ci95"] = few if len(units) < 10 else "all units score the same"
+                count = len(done.per_unit[name])
+                few = f"{count} units: no interval is given under 10"
+                done.reasons[f"scores.{name}.ci95"] = few if count < 10 else "all units score the same"
+        main = done.units[self.main]
+        if main.dropped_s > 0.05:
+            done.reasons["unit.dropped"] = f"{main.dropped_s:.1f} s at the ends of test pieces are shorter than a unit"
         return done
 
-    def values(self, items: Items) -> dict[str, Array]:
-        """Score another prediction of the same stretches: per-unit scores by short name."""
+    def values(self, items: Items, *, media: bool = True) -> dict[str, Array]:
+        """Score another prediction of the same stretches: per-unit scores by short name.
+
+        `media`: also what needs rendering, which a control's refits are spared.
+        """
         units = self.units(items)
-        found = {name: scoring.values(metric, units[target]) for name, (target, metric) in self.metrics.items()}
-        main = units[self.main]
-        if len(set(main.ids)) >= 2:
-            found |= scoring.identification_values(main, main.predicted, self._center(), self.seed)
+        found = {}
+        for name, (target, metric) in self.metrics.items():
+            if metric.needs == "prediction":
+                found[name] = scoring.values(metric, units[target])
+            elif media:
+                found[name] = scoring.values(metric, self.media_units(metric, items[target], target))
+        for name, some in self._identified(units, items).items():
+            if len(set(some.ids)) >= 2:
+                found |= scoring.identification_values(some, self._center(), self.seed, name)
         return found
+
+    def media_units(self, metric: Metric, items: Sequence[Scored], target: str) -> Units:
+        """Cut originals and renderings, at the metric's `media_rate`, into the units of their target."""
+        study, frame_rate = self.study, self.study.rate(target)
+        pairs = [self._media(item, target, metric.media_rate) for item in items]
+        heard = [replace(item, target=true, predicted=made) for item, (true, made) in zip(items, pairs, strict=True)]
+        if frame_rate is None or metric.media_rate is None:
+            return scoring.cut_units(heard, None, 0.0, media=True)
+        unit_s = self._cut(target, items).seconds
+        return scoring.cut_units(heard, metric.media_rate, unit_s, media=True)
 
     def references(self, items: Items) -> dict[str, dict[str, Array]]:
         """Score the metrics' own oracles: {oracle: {metric: per-unit scores}}."""
@@ -106,6 +134,30 @@ class Judge:
 
     def _cut(self, target: str, items: Sequence[Scored]) -> Units:
         return scoring.cut_units(items, self.study.rate(target), self.study.pipeline.unit_s)
+
+    def _identified(self, units: Mapping[str, Units], items: Items) -> dict[str, Units]:
+        """Return the units in which the main target is identified: presentations or blocks, and words where timed."""
+        found = {"identification": units[self.main]}
+        rate = self.study.rate(self.main)
+        if rate is not None and WORDS in [space.name for space in self.study.pipeline.dataset.stimuli_spaces]:
+            some = items[self.main]
+            said = {id: self._words(id) for id in {item.stimulus for item in some}}
+            words = scoring.word_units(some, rate, said)
+            if words is not None:
+                found["word_identification"] = words
+        return found
+
+    def _media(self, item: Scored, target: str, rate: float | None) -> tuple[Array, Array]:
+        """Return original and rendering of an item, rendered once for all metrics."""
+        made = hashlib.sha256(np.ascontiguousarray(item.predicted).tobytes()).hexdigest()
+        key = (item.name, target, rate, made)
+        if key not in self._rendered:
+            self._rendered[key] = media_pair(self.study, item, target, rate)
+        return self._rendered[key]
+
+    def _words(self, stimulus: str) -> Sequence[Word]:
+        signal = self.study.pipeline.dataset.stimulus(stimulus, Space(WORDS))
+        return [(str(text), float(start), float(stop)) for text, start, stop in signal.data]
 
     def _mean(self, target: str) -> Array:
         return np.asarray(self.train[target], np.float64).mean(axis=0)

@@ -227,12 +227,14 @@ class Renderer(Component, ABC):
 class Metric(Component, ABC):
     """A score per unit.
 
-    `space`: which predictions it reads, "*" for any; `needs`: "prediction", or "media" (the rendered array);
+    `space`: which predictions it reads, "*" for any; `needs`: "prediction", or "media" (the original and the rendered
+    array, sound at `media_rate` Hz; not scored for the refits of controls);
     `margin`: how far above chance a control must be, besides two standard errors, to be called a leak.
     """
 
     space: ClassVar[str] = "*"
     needs: ClassVar[Literal["prediction", "media"]] = "prediction"
+    media_rate: ClassVar[float | None] = None
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     margin: ClassVar[float] = 0.1

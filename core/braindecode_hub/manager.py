@@ -175,7 +175,7 @@ class Manager:
             for name, call in self.hooks("register_components"):
                 if name == plugin.name:
                     call(register=Register(plugin, components))
-        except Exception as error:  # importing a stranger's module may raise anything
+        except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
             if self._pm.has_plugin(plugin.name):
                 self._pm.unregister(name=plugin.name)
             self._failed[plugin.name] = HubError(
@@ -189,20 +189,26 @@ class Manager:
     def _class(self, entry: Registered) -> type[Component]:
         module_name, class_name = entry.target.split(":")
         try:
-            found = getattr(importlib.import_module(module_name), class_name)
-        except ModuleNotFoundError as error:
-            raise self._missing(entry, error.name or module_name) from error
-        except AttributeError as error:
-            raise HubError(
-                f"{entry.name} is not at {entry.target}", f"correct the name in {entry.plugin.name}"
-            ) from error
+            module = importlib.import_module(module_name)
+        except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
+            if not isinstance(error, ModuleNotFoundError):
+                raise HubError(
+                    f"{entry.name} ({entry.target}) cannot be imported: {_one_line(error)}",
+                    f"update or correct {entry.plugin.distribution}",
+                ) from error
+            if not f"{module_name}.".startswith(f"{error.name}."):
+                raise self._missing(entry, error.name or module_name) from error
+            module = None
+        found = getattr(module, class_name, None)
+        if found is None:
+            raise HubError(f"{entry.name} is not at {entry.target}", f"correct the name in {entry.plugin.name}")
         if not (isinstance(found, type) and issubclass(found, KINDS[entry.kind])):
             raise HubError(
                 f"{entry.name} ({entry.target}) is not a {entry.kind}",
                 f"derive it from {KINDS[entry.kind].__name__}",
             )
         for needed in found.requires:
-            if importlib.util.find_spec(needed) is None:
+            if not _importable(needed):
                 raise self._missing(entry, needed)
         return found
 
@@ -235,6 +241,13 @@ def _import(plugin: Plugin) -> Any:
         del sys.modules[LOCAL_MODULE]
         raise
     return module
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent package is missing, or it is half imported
+        return False
 
 
 def _call(impl: Any, **arguments: Any) -> Any:

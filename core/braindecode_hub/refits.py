@@ -66,13 +66,15 @@ def refit(
         for target, some in predict_side(study, part, fitted, "test", dataset).items():
             items.setdefault(target, []).extend(some)
     judge = Judge(study, training_targets(study, whole), seed)
-    return {name: float(np.mean(values)) for name, values in judge.values(items).items()}
+    return {name: float(np.mean(values)) for name, values in judge.values(items, media=False).items()}
 
 
-def predict_side(study: Study, fold: Fold, fitted: Fitted, side: Side, dataset: Dataset | None = None) -> Items:
+def predict_side(
+    study: Study, fold: Fold, fitted: Fitted, side: Side, dataset: Dataset | None = None, fit: str = ""
+) -> Items:
     """Predict a side whose targets are hidden, and only then look at the truth."""
     predictions = fitted.predict(study.view(fold, side, dataset, hidden=True))
-    return study.scored(fold, side, predictions, study.truth(fold, side))
+    return study.scored(fold, side, predictions, study.truth(fold, side), fit)
 
 
 def training_targets(study: Study, *folds: Fold) -> dict[str, Array]:

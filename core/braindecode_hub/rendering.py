@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from braindecode_hub.errors import HubError
 from braindecode_hub.files import write_whole
 from braindecode_hub.media import as_media
 from braindecode_hub.runfolder import SIMULATED
 from braindecode_hub.scoring import Scored
 from braindecode_hub.study import Study
-from braindecode_hub.types import Artifact, Context
+from braindecode_hub.types import Array, Artifact, Context
 
 if TYPE_CHECKING:
     from braindecode_hub.evaluation import Items
@@ -26,16 +30,17 @@ def render_items(study: Study, items: Items, folder: Path, ctx: Context, *, seco
 
     `seconds`: only so much from the start of each item; None: all of it. Nothing if the pipeline has no renderer.
     """
-    renderer = study.pipeline.renderer
-    if renderer is None:
+    if study.pipeline.renderer is None:
         return []
-    spaces = [space.name for space in renderer.consumes]
+    spaces = [space.name for space in study.pipeline.renderer.consumes]
     prefix = SIMULATED if study.pipeline.dataset.simulated else ""
     main = items[spaces[0]]
     written: list[Path] = []
     for number, one in enumerate(main):
         ctx.log({"kind": "progress", "stage": "render", "done": number, "total": len(main)})
         shown = {name: _cut(items[name][number], study.rate(name), seconds) for name in spaces}
+        renderer = study.renderer(one.fit)
+        assert renderer is not None, "checked above"
         copies: dict[str, Sequence[Artifact]] = {
             "original": _original(study, one, spaces[0], seconds),
             "vocoded": renderer.render({name: item.target for name, item in shown.items()}, ctx),
@@ -55,6 +60,36 @@ def excerpts(items: Items, count: int = EXCERPTS) -> Items:
     lengths = [len(item.target) for item in next(iter(items.values()))]
     longest = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))[:count]
     return {name: [some[k] for k in sorted(longest)] for name, some in items.items()}
+
+
+def media_pair(study: Study, item: Scored, target: str, rate: float | None) -> tuple[Array, Array]:
+    """Return an item's original and its rendered prediction as arrays for a metric, sound at `rate` Hz, equally long.
+
+    Raises HubError where the stimulus is nothing that can be played or seen, or nothing renders the target.
+    """
+    renderer = study.renderer(item.fit)
+    originals = _original(study, item, target, None)
+    if renderer is None or not originals:
+        raise HubError(f"target {target} cannot be scored as media", "leave out the metrics that need it", usage=True)
+    [rendered, *_] = renderer.render({target: item.predicted}, study.ctx)
+    if rate is None:
+        return originals[0].array, rendered.array
+    frame_rate = study.rate(target) or 1.0
+    samples = round(len(item.predicted) / frame_rate * rate)
+    return tuple(_sound(one, rate, samples) for one in (originals[0], rendered))  # type: ignore[return-value]
+
+
+def _sound(artifact: Artifact, rate: float, samples: int) -> Array:
+    """Return an artifact's sound at `rate` Hz, cut or filled with silence to `samples`."""
+    from scipy.signal import resample_poly
+
+    audio = np.asarray(artifact.array, np.float64)
+    if artifact.rate and artifact.rate != rate:
+        ratio = Fraction(rate / artifact.rate).limit_denominator(1000)
+        audio = resample_poly(audio, ratio.numerator, ratio.denominator)
+    out = np.zeros(samples, np.float32)
+    out[: len(audio)] = audio[:samples]
+    return out
 
 
 def _cut(item: Scored, rate: float | None, seconds: float | None) -> Scored:

@@ -128,17 +128,20 @@ class Outcome:
     def control_above_chance(self, name: str, refits: Mapping[str, Sequence[float]]) -> bool:
         """Say whether a control's refits exceed chance by the rule of `statistics.above_chance`.
 
-        Top-1 counts only where the rank agrees: docs/decisions/0007-control-rule.md.
+        The bar is mismatched pairs or the mean predictor, whichever scores better; top-1 counts only where the rank
+        agrees: docs/decisions/0007-control-rule.md says why.
         """
         entry = self.done.scores.get(name)
-        if entry is None or entry["chance"] is None:
+        if entry is None or entry["chance"] is None or name not in refits:
             return False
         sign = 1.0 if entry["higher_is_better"] else -1.0
-        margin = entry["chance"] if name == "identification" else self.judge.margin(name)
-        above = bool(above_chance(sign * np.asarray(refits[name]), sign * entry["chance"], margin))
-        if name == "identification":
-            return above and self.control_above_chance("identification_rank", refits)
-        return above
+        mean = self.beside.baselines.get("mean", {}).get(name)
+        bar = max(sign * entry["chance"], -np.inf if mean is None else sign * float(mean.mean()))
+        top1, rank = name.endswith("identification"), f"{name}_rank"
+        above = bool(
+            above_chance(sign * np.asarray(refits[name]), bar, entry["chance"] if top1 else self.judge.margin(name))
+        )
+        return above and (not top1 or self.control_above_chance(rank, refits))
 
     def reasons(self) -> dict[str, str]:
         """Return, by path in metrics.json, why something is missing."""
@@ -150,6 +153,8 @@ class Outcome:
             reasons["ceiling"] = "the forward model is not known: real recordings have no oracle"
         if self.study.pipeline.baseline is None:
             reasons["baselines.ridge"] = "the pipeline names no baseline"
+        spared = [name for name, (_, metric) in self.judge.metrics.items() if metric.needs == "media"]
+        reasons |= {f"controls.{name}": "needs rendering, which the refits are spared" for name in spared}
         for oracle, some in self.beside.baselines.items():
             for name in self.done.scores:
                 if name not in some:
@@ -164,21 +169,24 @@ class Outcome:
         return reasons
 
     def _interval(self, values: Array) -> list[float] | None:
-        found = interval(values, seed=self.seed, subjects=self.done.units[self.judge.main].subjects)
+        found = interval(values, seed=self.seed, subjects=self._subjects(len(values)))
         return None if found is None else [float(found[0]), float(found[1])]
 
     def _differences(self, others: Mapping[str, Array]) -> dict[str, Any]:
-        units = self.done.units[self.judge.main]
         own = self.done.per_unit
-        return {m: scoring.difference(own[m], v, units, self.seed) for m, v in others.items() if m in own}
+        return {
+            m: scoring.difference(own[m], v, self._subjects(len(v)), self.seed) for m, v in others.items() if m in own
+        }
+
+    def _subjects(self, count: int) -> list[str] | None:
+        """Return whose each of `count` units is, where they are the main target's."""
+        subjects = self.done.units[self.judge.main].subjects
+        return subjects if len(subjects) == count else None
 
     def _by_subject(self) -> dict[str, dict[str, float]]:
         subjects = np.array(self.done.units[self.judge.main].subjects)
-        return {
-            s: {m: float(v[subjects == s].mean()) for m, v in self.done.per_unit.items()}
-            for s in sorted(set(subjects))
-            if s
-        }
+        alike = {name: values for name, values in self.done.per_unit.items() if len(values) == len(subjects)}
+        return {s: {m: float(v[subjects == s].mean()) for m, v in alike.items()} for s in sorted(set(subjects)) if s}
 
     def _by_fold(self, fold: Fold) -> dict[str, Any]:
         own = {

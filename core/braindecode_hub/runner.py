@@ -79,6 +79,9 @@ def run_pipeline(config: Mapping[str, Any], options: Options, manager: Manager |
     except HubError as error:
         runner.status(f"failed: {error.cause}")
         raise
+    except Exception as error:
+        runner.status(f"failed: {type(error).__name__}")
+        raise
     finally:
         runner.close()
     return Run(path)
@@ -157,7 +160,8 @@ class _Runner:
             fitted = unfitted(study.pipeline)
             fitted.load_state(arrays, info["values"])
             return fitted
-        fitted = study.fit(part, self.ctx)
+        own = path.parent / path.name.removesuffix(STATE)
+        fitted = study.fit(part, dataclasses.replace(self.ctx, out=own))
         arrays, values = fitted.state()
         _check_learned(arrays, path.name)
         recording = study.pipeline.dataset.recording(part.train[0].recording)
@@ -176,7 +180,10 @@ class _Runner:
         for fold in folds:
             for group in study.groups():
                 part = study.of_group(fold, group)
-                for target, some in predict_side(study, part, fits[fold.number, group[0]], self.side).items():
+                fitted, name = fits[fold.number, group[0]], f"fold-{fold.number}/{group[0]}"
+                if fitted.renderer is not None:
+                    study.renderers[name] = fitted.renderer
+                for target, some in predict_side(study, part, fitted, self.side, fit=name).items():
                     items.setdefault(target, []).extend(some)
         _check_predicted(items)
         arrays = {
@@ -225,7 +232,7 @@ class _Runner:
                 train, val = (study.view(part, side, oracle, chain) for side in ("train", "val"))  # type: ignore[arg-type]
                 fresh = type(decoder)(**decoder.configuration())
                 fitted = study.fit_views(
-                    train, val, dataclasses.replace(self.ctx, log=lambda event: None), fresh, Chain()
+                    train, val, dataclasses.replace(self.ctx, out=None, log=lambda event: None), fresh, Chain()
                 )
                 predictions = fitted.predict(study.view(part, self.side, oracle, chain, hidden=True))
                 for target, some in study.scored(part, self.side, predictions, study.truth(part, self.side)).items():

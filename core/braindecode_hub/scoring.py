@@ -6,7 +6,7 @@ target's autocorrelation time); a side of short presentations has one unit a pre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,20 @@ from braindecode_hub.types import Array
 
 POOL = 50
 DRAWS = 10_000
+WORD_FRAMES = 16
+SHORTEST_WORD = 5
+"""Frames: words are brought to the first length, and left out below the second."""
+
+Word = tuple[str, float, float]
+"""Its text, and when it starts and stops, in seconds of the stimulus."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One stretch of the test side: what was predicted and what was true, (frames, …) or static (…)."""
+    """One stretch of the test side: what was predicted and what was true, (frames, …) or static (…).
+
+    `start`: seconds of its stimulus; `fit`: which fit predicted it.
+    """
 
     name: str
     subject: str
@@ -32,6 +41,7 @@ class Scored:
     start: float
     target: Array
     predicted: Array
+    fit: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,18 +56,22 @@ class Units:
     ids: list[str]
     seconds: float
     effective: float
+    dropped_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.target)
 
 
-def cut_units(items: Sequence[Scored], rate: float | None, unit_s: float) -> Units:
-    """Cut scored stretches into units; every array of one target."""
+def cut_units(items: Sequence[Scored], rate: float | None, unit_s: float, *, media: bool = False) -> Units:
+    """Cut scored stretches into units; every array of one target.
+
+    `media`: the arrays are sound or pictures, whose own autocorrelation says nothing about units.
+    """
     if rate is None:
         frames, label = 1, "presentation"
         pieces = [(item, slice(None), item.start) for item in items]
     else:
-        tau = autocorrelation_time(np.concatenate([_flat(item.target) for item in items]))
+        tau = 1.0 if media else autocorrelation_time(np.concatenate([_flat(item.target) for item in items]))
         wanted = max(round(unit_s * rate), int(np.ceil(2 * tau)))
         shortest, longest = min(len(item.target) for item in items), max(len(item.target) for item in items)
         frames = wanted if longest >= wanted else shortest
@@ -72,6 +86,7 @@ def cut_units(items: Sequence[Scored], rate: float | None, unit_s: float) -> Uni
         "predicted": np.stack([np.asarray(item.predicted[where], np.float32) for item, where, _ in pieces]),
     }
     total = len(pieces) * frames
+    dropped = 0 if rate is None else sum(len(item.target) for item in items) - total
     effective = float(len(pieces)) if rate is None else total / (2 * tau)
     return Units(
         name=label,
@@ -82,6 +97,33 @@ def cut_units(items: Sequence[Scored], rate: float | None, unit_s: float) -> Uni
         ids=[f"{item.stimulus}@{start:.2f}" for item, _, start in pieces],
         seconds=frames / rate if rate else 0.0,
         effective=effective,
+        dropped_s=dropped / rate if rate else 0.0,
+    )
+
+
+def word_units(items: Sequence[Scored], rate: float, words: Mapping[str, Sequence[Word]]) -> Units | None:
+    """Cut scored stretches into the words that lie wholly in them, each brought to the same number of frames.
+
+    `words`: (text, start, stop) in seconds of each stimulus. The unit's id is the text: one candidate a word, however
+    often it was said. None where fewer than two words differ.
+    """
+    found: list[tuple[Scored, str, slice]] = []
+    for item in items:
+        for text, start, stop in words.get(item.stimulus, ()):
+            low, high = round((start - item.start) * rate), round((stop - item.start) * rate)
+            if low >= 0 and high <= len(item.target) and high - low >= SHORTEST_WORD:
+                found.append((item, text.casefold(), slice(low, high)))
+    if len({text for _, text, _ in found}) < 2:
+        return None
+    return Units(
+        name="word",
+        frames=WORD_FRAMES,
+        target=np.stack([_stretched(item.target[where]) for item, _, where in found]),
+        predicted=np.stack([_stretched(item.predicted[where]) for item, _, where in found]),
+        subjects=[item.subject for item, _, _ in found],
+        ids=[text for _, text, _ in found],
+        seconds=0.0,
+        effective=float(len(found)),
     )
 
 
@@ -107,58 +149,54 @@ def score(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[
     return entry, per_unit, sign * null
 
 
-def score_identification(units: Units, center: Array, seed: int) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
-    """Return the entries `identification` and `identification_rank`, and their per-unit scores."""
-    predicted, target = _rows(units.predicted), _rows(units.target)
-    middle = np.broadcast_to(center, units.target.shape[1:]).reshape(-1)
-    options: dict[str, Any] = {"pool": POOL, "seed": seed, "center": middle, "ids": units.ids}
-    overall = identification(target, predicted, **options)
-    each = identification_per_unit(target, predicted, **options)
+def score_identification(
+    units: Units, center: Array, seed: int, name: str = "identification"
+) -> tuple[dict[str, dict[str, Any]], dict[str, Array]]:
+    """Return the entries `name` (top-1) and `name`_rank, and their per-unit scores."""
+    predicted, target, middle = _rows(units.predicted), _rows(units.target), _middle(units, center)
+    overall = identification(target, predicted, pool=POOL, seed=seed, center=middle, ids=units.ids)
+    per_unit = identification_values(units, center, seed, name)
     pool = int(overall["pool"])
-    chances = _top1_chances(similarity(target, predicted, middle), units.ids, pool)
-    p, smallest, _ = exchange_p(chances, seed=seed, blocks=units.subjects)
-    per_unit = {"identification": each["top1"], "identification_rank": each["rank_percentile"]}
+    top1, share = _pairings(similarity(target, predicted, middle), units.ids, pool)
     candidates = f"1 of {pool}" + (f", {units.seconds:.3g} s each" if units.seconds else "")
     entries = {}
-    for name, value, chance in (
-        ("identification", overall["top1"], 1.0 / pool),
-        ("identification_rank", overall["rank_percentile"], 0.5),
+    for key, value, chance, pairs in (
+        (name, overall["top1"], 1.0 / pool, top1),
+        (f"{name}_rank", overall["rank_percentile"], 0.5, share),
     ):
-        entries[name] = {
+        p, smallest, _ = exchange_p(pairs, seed=seed, blocks=units.subjects)
+        entries[key] = {
             "value": float(value),
-            "ci95": _listed(interval(per_unit[name], seed=seed, subjects=units.subjects)),
+            "ci95": _listed(interval(per_unit[key], seed=seed, subjects=units.subjects)),
             "chance": chance,
-            "p": p if name == "identification" else _rank_p(target, predicted, middle, units, seed)[0],
+            "p": p,
             "smallest_p": smallest,
             "higher_is_better": True,
             "unit": candidates,
         }
-    entries["identification"]["top5"] = float(overall["top5"])
-    entries["identification"]["mean_rank"] = float(overall["mean_rank"])
+    entries[name] |= {"top5": float(overall["top5"]), "mean_rank": float(overall["mean_rank"])}
     return entries, per_unit
 
 
-def identification_values(units: Units, predicted: Array, center: Array, seed: int) -> dict[str, Array]:
-    """Return the per-unit identification scores of another prediction of the same units (a baseline, a control)."""
-    middle = np.broadcast_to(center, units.target.shape[1:]).reshape(-1)
-    each = identification_per_unit(
-        _rows(units.target), _rows(predicted), pool=POOL, seed=seed, center=middle, ids=units.ids
-    )
-    return {"identification": each["top1"], "identification_rank": each["rank_percentile"]}
+def identification_values(units: Units, center: Array, seed: int, name: str = "identification") -> dict[str, Array]:
+    """Return the per-unit identification scores of a prediction: what baselines and controls are compared by."""
+    target, predicted, middle = _rows(units.target), _rows(units.predicted), _middle(units, center)
+    each = identification_per_unit(target, predicted, pool=POOL, seed=seed, center=middle, ids=units.ids)
+    return {name: each["top1"], f"{name}_rank": each["rank_percentile"]}
 
 
-def difference(a: Array, b: Array, units: Units, seed: int) -> dict[str, Any]:
+def difference(a: Array, b: Array, subjects: Sequence[str] | None, seed: int) -> dict[str, Any]:
     """Return the paired difference a − b with its interval."""
     return {
         "value": float(np.mean(a - b)),
-        "ci95": _listed(paired_interval(a, b, seed=seed, subjects=units.subjects)),
+        "ci95": _listed(paired_interval(a, b, seed=seed, subjects=subjects)),
     }
 
 
 def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[float, float, Array]:
     """Return p, the smallest p attainable, and the null with the observed score first; larger is better in it."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    if rate is None or units.name == "presentation":
+    if rate is None or units.name == "presentation" or metric.needs == "media":
         pairs = sign * np.stack(
             [metric.per_unit(units.target, np.repeat(one[None], len(units), axis=0)) for one in units.predicted],
             axis=1,
@@ -183,26 +221,38 @@ def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[
     return p, smallest, np.concatenate([[observed], drawn])
 
 
-def _top1_chances(scores: Array, ids: Sequence[str], pool: int) -> Array:
-    """Return (n, n): the chance that query i ranks target j first among j and pool − 1 random others; ties miss."""
-    _, first = np.unique(np.asarray(ids), return_index=True)
-    candidates = scores[:, np.sort(first)] if scores.shape[0] == len(ids) else scores
-    below = np.stack([(candidates < scores[:, [j]]).sum(axis=1) for j in range(scores.shape[1])], axis=1)
-    others, drawn = candidates.shape[1] - 1, pool - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        logs = _log_choose(below, drawn) - _log_choose(np.full_like(below, others), drawn)
-    return np.where(below >= drawn, np.exp(logs), 0.0)
+def _pairings(scores: Array, ids: Sequence[str], pool: int) -> tuple[Array, Array]:
+    """Return, for every query i and target j, (n, n) twice: the chance that i ranks j first in a pool, and j's rank.
+
+    The pool holds j and `pool` − 1 random others; ties miss; equal ids are one candidate. The rank is the share of
+    the others that score below. Exchanging the columns gives the null of both.
+    """
+    _, first, own = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
+    candidates = scores[:, first]
+    below = np.stack([(candidates < candidates[:, [k]]).sum(axis=1) for k in range(len(first))], axis=1)
+    others, drawn = len(first) - 1, pool - 1
+    logs = _log_choose(below, drawn) - _log_choose(np.full_like(below, others), drawn)
+    top1 = np.where(below >= drawn, np.exp(logs), 0.0)
+    return top1[:, own], (below / others)[:, own]
 
 
-def _rank_p(target: Array, predicted: Array, middle: Array, units: Units, seed: int) -> tuple[float, float, Array]:
-    scores = similarity(target, predicted, middle)
-    share = np.stack([(scores < scores[:, [j]]).mean(axis=1) for j in range(scores.shape[1])], axis=1)
-    return exchange_p(share, seed=seed, blocks=units.subjects)
+def _middle(units: Units, center: Array) -> Array:
+    """Return the training mean in the shape of one flattened unit."""
+    return np.broadcast_to(center, units.target.shape[1:]).reshape(-1)
 
 
 def _log_choose(n: Array, k: int) -> Array:
     n = np.asarray(n, np.float64)
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(np.maximum(n - k, 0) + 1)
+
+
+def _stretched(x: Array) -> Array:
+    """Interpolate (frames, …) to `WORD_FRAMES` frames."""
+    at = np.linspace(0, len(x) - 1, WORD_FRAMES)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, len(x) - 1)
+    share = (at - low).reshape((-1,) + (1,) * (x.ndim - 1)).astype(np.float32)
+    return np.asarray(x[low] * (1 - share) + x[high] * share, np.float32)
 
 
 def _rows(x: Array) -> Array:

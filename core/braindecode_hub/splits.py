@@ -77,9 +77,13 @@ class Split:
         if not self.by:
             raise HubError("split.by is empty", "such as `by: stimulus`, or `by: time_block`", usage=True)
         if self.folds < 3 and self.by != ("official",):
-            raise HubError(f"split.folds is {self.folds}", "train, val and test need one part each: 3 or more", usage=True)
+            raise HubError(
+                f"split.folds is {self.folds}", "train, val and test need one part each: 3 or more", usage=True
+            )
         if self.blocks < 1 or not self.gap_s >= 0:
-            raise HubError(f"split.blocks is {self.blocks}, split.gap_s {self.gap_s:g}", "blocks ≥ 1, gap_s ≥ 0", usage=True)
+            raise HubError(
+                f"split.blocks is {self.blocks}, split.gap_s {self.gap_s:g}", "blocks ≥ 1, gap_s ≥ 0", usage=True
+            )
 
     def _parts(self, criterion: str, pieces: Sequence[Trial]) -> list[Any]:
         if criterion == "time_block":
@@ -131,10 +135,20 @@ def check_fold(fold: Fold, gap_s: float = 0.0, *, closed_set: bool = False) -> N
 
 def split_from_config(config: Mapping[str, Any], *, seed: int, closed_set: bool) -> Split:
     """Build a Split from the pipeline's `split:` mapping."""
-    given: dict[str, Any] = {"by": "stimulus", "folds": 5, "gap_s": 0.0, "blocks": 2, "closed_set": closed_set, **config}
+    given: dict[str, Any] = {
+        "by": "stimulus",
+        "folds": 5,
+        "gap_s": 0.0,
+        "blocks": 2,
+        "closed_set": closed_set,
+        **config,
+    }
     names = [given["by"]] if isinstance(given["by"], str) else given["by"]
     wanted: dict[str, tuple[bool, str]] = {
-        "by": (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names), "a name or a list of names"),
+        "by": (
+            isinstance(names, list | tuple) and all(isinstance(name, str) for name in names),
+            "a name or a list of names",
+        ),
         "folds": (type(given["folds"]) is int, "a whole number"),
         "gap_s": (type(given["gap_s"]) in (int, float), "a number of seconds"),
         "blocks": (type(given["blocks"]) is int, "a whole number"),

@@ -95,7 +95,7 @@ def prepare_brain(
 
     def encode(low: int, high: int) -> Array:
         x = np.asarray(recording.brain.data[:, first + low : first + high], dtype=np.float32)[None]
-        _check_finite(x[0], recording, (first + low) / rate)
+        x = _finite(x, recording, (first + low) / rate)
         return _run(steps, x, rate, dataset.brain, recording.about())[0]
 
     key: dict[str, Any] = {
@@ -243,17 +243,22 @@ def _run(steps: Sequence[Encoder], x: Array, rate: float | None, space: Space, s
     return x
 
 
-def _check_finite(x: Array, recording: Recording, start_s: float) -> None:
-    bad = ~np.isfinite(x)
-    if bad.any():
-        channel, sample = np.argwhere(bad)[0]
-        names = recording.brain.channels
+def _finite(x: Array, recording: Recording, start_s: float) -> Array:
+    """Return (1, channels, samples) if it is finite; a channel that is marked bad is 0 where it is not."""
+    bad = ~np.isfinite(x[0])
+    if not bad.any():
+        return x
+    names = recording.brain.channels
+    broken = np.array([k < len(names) and names[k] in recording.bads for k in range(len(bad))])
+    if bad[~broken].any():
+        channel, sample = np.argwhere(bad & ~broken[:, None])[0]
         name = names[channel] if channel < len(names) else f"channel {channel}"
         seconds = start_s + sample / (recording.brain.rate or 1)
         raise HubError(
             f"recording {recording.id} is not finite in {name} at {seconds:.3f} s",
             "mark the channel bad, or repair or cut the recording",
         )
+    return np.where(np.isfinite(x), x, np.float32(0.0))
 
 
 def _float32(values: Array) -> Array:

@@ -86,10 +86,15 @@ class Study:
         self.pipeline = pipeline
         self.ctx = ctx
         self.brain_cache = self.stimulus_cache = ctx.cache if ctx.cache is not None else Cache(None)
+        self.renderers: dict[str, Renderer] = {}
         self.trials = _of_subjects(pipeline.dataset, subjects)
         self.split: Split = split_from_config(
             pipeline.config.get("split") or {}, seed=ctx.seed, closed_set=pipeline.dataset.closed_set
         )
+
+    def renderer(self, fit: str) -> Renderer | None:
+        """Return the renderer that a fit has fitted, else the pipeline's as it is."""
+        return self.renderers.get(fit, self.pipeline.renderer)
 
     def folds(self, trials: Sequence[Trial] | None = None) -> list[Fold]:
         """Return the folds of this study's trials, or of others (a control's)."""
@@ -249,16 +254,21 @@ class Study:
         return self._target_rate(name, self.pipeline.dataset, self.trials)
 
     def scored(
-        self, fold: Fold, side: Side, predictions: Sequence[Prediction], truth: Sequence[Mapping[str, Array]]
+        self,
+        fold: Fold,
+        side: Side,
+        predictions: Sequence[Prediction],
+        truth: Sequence[Mapping[str, Array]],
+        fit: str = "",
     ) -> dict[str, list[Scored]]:
-        """Put predictions beside the truth, by target, one entry a trial."""
+        """Put predictions beside the truth, by target, one entry a trial; `fit` names the fit that made them."""
         found: dict[str, list[Scored]] = {name: [] for name in self.pipeline.targets}
         for number, (trial, predicted, true) in enumerate(zip(fold.side(side), predictions, truth, strict=True)):
             subject = trial.groups.get("subject", "")
             name = f"fold-{fold.number}-{subject}-{number:03d}" if subject else f"fold-{fold.number}-{number:03d}"
             for target, some in found.items():
                 start = trial.stimulus_start or 0.0
-                some.append(Scored(name, subject, str(trial.stimulus), start, true[target], predicted[target]))
+                some.append(Scored(name, subject, str(trial.stimulus), start, true[target], predicted[target], fit))
         return found
 
     def _brain(

@@ -236,13 +236,14 @@ class Artifact:
 class Context:
     """Everything a component may use that is not its own: passed, never global.
 
-    `out`: where this run writes; `cache`: what may be computed once and kept; `network`: may anything be
-    downloaded; `log`: takes an `Event`; `downloads`: fetches a URI by its SHA-256 (see `fetch`).
+    `out`: the folder of this fit, for checkpoints and the like; None: write nothing (a control's refit);
+    `cache`: what may be computed once and kept; `network`: may anything be downloaded; `log`: takes an `Event`;
+    `downloads`: fetches a URI by its SHA-256 (see `fetch`).
     """
 
     seed: int = 0
     device: str = "cpu"
-    out: Path = Path("runs")
+    out: Path | None = None
     cache: Cache | None = None
     log: Callable[[Event], None] = lambda event: None
     network: bool = True

@@ -33,9 +33,13 @@ class Window:
     def __post_init__(self) -> None:
         for name, seconds in (("length_s", self.length_s), ("hop_s", self.hop_s)):
             if seconds is not None and not seconds > 0:
-                raise HubError(f"window.{name} is {seconds:g} s", f"--set window.{name}=… more than 0, or null", usage=True)
+                raise HubError(
+                    f"window.{name} is {seconds:g} s", f"--set window.{name}=… more than 0, or null", usage=True
+                )
         if not self.context_s >= 0:
-            raise HubError(f"window.context_s is {self.context_s:g} s", "--set window.context_s=… 0 or more", usage=True)
+            raise HubError(
+                f"window.context_s is {self.context_s:g} s", "--set window.context_s=… 0 or more", usage=True
+            )
         if self.length_s is not None and self.hop_s is not None and self.hop_s > self.length_s:
             raise HubError(
                 f"window.hop_s is {self.hop_s:g} s, longer than a window ({self.length_s:g} s): frames would be left out",
@@ -178,7 +182,10 @@ class View:
         without = {*range(len(self.items))} - {place.item for place in places}
         if without:
             trial = self.items[min(without)].trial
-            raise HubError(f"trial {trial.id} ({trial.seconds:g} s) holds no frame of {self.clock}", "leave it out, or make it longer")
+            raise HubError(
+                f"trial {trial.id} ({trial.seconds:g} s) holds no frame of {self.clock}",
+                "leave it out, or make it longer",
+            )
         stitched: list[dict[str, _Stitch]] = [{} for _ in self.items]
         for start in range(0, len(places), size):
             some = places[start : start + size]

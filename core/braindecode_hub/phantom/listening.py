@@ -78,8 +78,8 @@ class Listening(Dataset):
 
     @property
     def stimuli_spaces(self) -> tuple[Space, ...]:
-        """The speech itself."""
-        return (Space("audio", ("time",), float(speech.RATE)),)
+        """The speech itself, and its words."""
+        return (Space("audio", ("time",), float(speech.RATE)), Space("words"))
 
     def prepare(self, ctx: Context) -> None:
         """Simulate every subject once (kept in the cache)."""
@@ -116,7 +116,10 @@ class Listening(Dataset):
         return Recording(id, id, "1", signal, **sensors)
 
     def stimulus(self, id: str, space: Space) -> Signal:
-        """Return a story's audio (samples,) float32."""
+        """Return a story's audio (samples,) float32, or its words as (text, start, stop) in seconds."""
+        if space.name == "words":
+            said = next(story.words for story in speech.stories() if story.id == id)
+            return Signal([(word.text, word.start, word.stop) for word in said], None, "words")
         return Signal(speech.audio(id), float(speech.RATE), "audio")
 
     def oracle(self, id: str) -> Signal:

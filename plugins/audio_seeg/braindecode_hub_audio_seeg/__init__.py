@@ -27,6 +27,9 @@ def register_components(register: Register) -> None:
     register.renderer("audio_seeg/envelope_tone", f"{here}.vocoder:EnvelopeTone")
     register.metric("audio_seeg/mel_correlation", f"{here}.scores:MelCorrelation")
     register.metric("audio_seeg/mel_correlation_speech", f"{here}.scores:MelCorrelationSpeech")
+    register.metric("audio_seeg/mcd", f"{here}.scores:Mcd")
+    register.metric("audio_seeg/stoi", f"{here}.intelligibility:Stoi")
+    register.metric("audio_seeg/estoi", f"{here}.intelligibility:Estoi")
 
 
 @hookimpl

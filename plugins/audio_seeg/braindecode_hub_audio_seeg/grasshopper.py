@@ -1,7 +1,9 @@
-"""audio_seeg/grasshopper: real spikes of a locust's auditory receptor, and the sound that made them (in nitime's wheel)."""
+"""audio_seeg/grasshopper: real spikes of a locust's auditory receptor, and the sound that made them."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -31,7 +33,9 @@ RECORDINGS = {"cutoff-200": "1", "cutoff-800": "2"}
 STIMULUS_RATE = 20000
 SECONDS = 10.0
 TRIAL_S = 1.0
-"""The presentation goes on for 10 s; it is told in trials of 1 s, so that the `relabelled` control has some to permute."""
+PAUSE_S = 0.05
+"""The presentation goes on for 10 s. It is told in trials of 1 s, so that the `relabelled` control has some to permute,
+and each leaves out its last 50 ms, ten times the envelope's memory, so that trials never touch."""
 
 
 class Grasshopper(Dataset):
@@ -41,15 +45,15 @@ class Grasshopper(Dataset):
     200 and 800 Hz. `rate`: Hz of both the spike counts and the envelope, a divisor of 20,000; the receptor
     locks to fast changes, and below 500 Hz they are averaged away. `scale`: the envelope as "linear" amplitude
     in (0, 1] or in "db" below full scale. The files do not say whether both come from one cell, so each
-    recording is a subject, decoded by itself. Rokem et al. 2006, doi:10.1152/jn.00891.2005; distributed with
+    recording is a subject, decoded by itself. Rokem et al. 2006, J Neurophysiol 95:2541-2552; distributed with
     nitime (BSD-3).
     """
 
     licence = "BSD-3-Clause (nitime)"
     source = "nitime 0.12.1 on PyPI, nitime/data/grasshopper_*.txt; intracellular recordings of Rokem et al. 2006"
 
-    _files: dict[str, Path] | None = None
     _read: dict[tuple[str, str], Array] | None = None
+    _hash: str = ""
 
     def __init__(self, *, rate: float = 1000.0, scale: Literal["linear", "db"] = "linear") -> None:
         self.rate = rate
@@ -67,7 +71,9 @@ class Grasshopper(Dataset):
 
     def prepare(self, ctx: Context) -> None:
         """Fetch the four files (7 MB, once) and read them; HubError for a rate that does not divide 20,000 Hz."""
-        self.read({name: ctx.fetch(f"pypi://nitime==0.12.1/nitime/data/{name}{WHEEL}", pin) for name, pin in MEMBERS.items()})
+        self.read(
+            {name: ctx.fetch(f"pypi://nitime==0.12.1/nitime/data/{name}{WHEEL}", pin) for name, pin in MEMBERS.items()}
+        )
 
     def read(self, files: dict[str, Path]) -> None:
         """Take files of the same names (keys as in MEMBERS) and layout instead of fetching them.
@@ -75,18 +81,18 @@ class Grasshopper(Dataset):
         Raises HubError, naming file and line, for what is no such text, and for an impossible rate.
         """
         self._samples_per_frame()
-        self._files = {name: Path(files[name]) for name in MEMBERS}
         self._read = {}
         for id, number in RECORDINGS.items():
-            self._read["spikes", id] = spike_times(self._files[f"grasshopper_spike_times{number}.txt"])
-            self._read["envelope", id] = amplitudes(self._files[f"grasshopper_stimulus{number}.txt"])
+            self._read["spikes", id] = spike_times(files[f"grasshopper_spike_times{number}.txt"])
+            self._read["envelope", id] = amplitudes(files[f"grasshopper_stimulus{number}.txt"])
+        self._hash = hashlib.sha256(b"".join(values.tobytes() for values in self._read.values())).hexdigest()
 
     def trials(self) -> Sequence[Trial]:
-        """Return consecutive trials of 1 s of each recording; `subject` is the recording."""
+        """Return ten trials of 0.95 s, one each second, of each recording; `subject` is the recording."""
         found = []
         for id in RECORDINGS:
             for number in range(round(SECONDS / TRIAL_S)):
-                start, stop = number * TRIAL_S, (number + 1) * TRIAL_S
+                start, stop = number * TRIAL_S, (number + 1) * TRIAL_S - PAUSE_S
                 groups = {"subject": id, "session": "1"}
                 found.append(Trial(f"{id}/{number}", id, start, stop, id, start, stop, groups))
         return found
@@ -101,17 +107,20 @@ class Grasshopper(Dataset):
     def stimulus(self, id: str, space: Space) -> Signal:
         """Return the envelope (10 * rate, 1) float32, averaged over the same frames as the spikes."""
         if space.name != "envelope":
-            raise HubError(f"audio_seeg/grasshopper has no {space.name}, only the envelope of a tone", "target: envelope")
+            raise HubError(
+                f"audio_seeg/grasshopper has no {space.name}, only the envelope of a tone", "target: envelope"
+            )
         amplitude = self._given("envelope", id)
         values = 20 * np.log10(amplitude) if self.scale == "db" else amplitude
         frames = values.reshape(-1, self._samples_per_frame()).mean(axis=1)
-        return Signal(frames.astype(np.float32)[:, None], float(self.rate), "envelope", units="dB" if self.scale == "db" else "")
+        return Signal(
+            frames.astype(np.float32)[:, None], float(self.rate), "envelope", units="dB" if self.scale == "db" else ""
+        )
 
     def fingerprint(self) -> str:
         """Return a hash of what was read and of the configuration."""
         self._given("spikes", next(iter(RECORDINGS)))
-        read = [[*key, Cache.key(values=values.tolist())] for key, values in sorted((self._read or {}).items())]
-        return Cache.key(kind="grasshopper", version=self.version, configuration=self.configuration(), read=read)
+        return Cache.key(kind="grasshopper", version=self.version, configuration=self.configuration(), read=self._hash)
 
     def _given(self, what: str, id: str) -> Array:
         if self._read is None:
@@ -124,7 +133,9 @@ class Grasshopper(Dataset):
         samples = STIMULUS_RATE / self.rate if self.rate > 0 else 0.0
         if samples < 1 or abs(samples - round(samples)) > 1e-9:
             raise HubError(
-                f"{self.rate:g} Hz does not divide the stimulus's {STIMULUS_RATE} Hz", "--set dataset.rate=1000", usage=True
+                f"{self.rate:g} Hz does not divide the stimulus's {STIMULUS_RATE} Hz",
+                "--set dataset.rate=1000",
+                usage=True,
             )
         return round(samples)
 
@@ -137,7 +148,9 @@ def spike_times(path: Path) -> Array:
     times = _numbers(path, 1)[:, 0]
     wrong = (times < 0) | (times > SECONDS * 1e6) | (np.diff(times, prepend=-1.0) <= 0)
     if len(times) == 0 or wrong.any():
-        where = f"spike {int(wrong.argmax()) + 1} is out of order or outside the 10 s" if len(times) else "it has no spikes"
+        where = (
+            f"spike {int(wrong.argmax()) + 1} is out of order or outside the 10 s" if len(times) else "it has no spikes"
+        )
         raise HubError(f"{path}: {where}", "fetch the file again")
     return times
 
@@ -152,24 +165,28 @@ def amplitudes(path: Path) -> Array:
     if rows.shape[0] != len(wanted) or not np.array_equal(rows[:, 0], wanted):
         raise HubError(f"{path} is not 10 s at 20 kHz: it has {len(rows)} rows", "fetch the file again")
     if not (rows[:, 1] > 0).all():
-        raise HubError(f"{path}: the amplitude in row {int((rows[:, 1] <= 0).argmax()) + 1} is not above 0", "fetch the file again")
+        raise HubError(
+            f"{path}: the amplitude in row {int((rows[:, 1] <= 0).argmax()) + 1} is not above 0", "fetch the file again"
+        )
     return rows[:, 1]
 
 
 def _numbers(path: Path, columns: int) -> Array:
     """Read a text table of so many columns; comments and empty lines are skipped."""
-    rows: list[list[float]] = []
     try:
-        for number, line in enumerate(Path(path).read_text("utf-8").splitlines(), start=1):
-            fields = line.partition("#")[0].split()
-            if not fields:
-                continue
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise HubError(f"{path} cannot be read as text: {error}", "fetch the file again") from error
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, start=1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        try:
             values = [float(field) for field in fields]
-            if len(values) != columns or not np.isfinite(values).all():
-                raise ValueError(f"{len(values)} numbers" if len(values) != columns else "not finite")
-            rows.append(values)
-    except ValueError as error:
-        raise HubError(f"{path}, line {number}: {error}; {columns} wanted", "fetch the file again") from error
-    except OSError as error:
-        raise HubError(f"{path} cannot be read: {error.strerror}", "check the path") from error
+        except ValueError:
+            values = []
+        if len(values) != columns or not all(map(math.isfinite, values)):
+            raise HubError(f"{path}, line {number}: not {columns} numbers", "fetch the file again")
+        rows.append(values)
     return np.array(rows, np.float64).reshape(-1, columns)

@@ -33,7 +33,7 @@ class Naplib(Dataset):
 
     `noise`: Gaussian noise added to every electrode, in SDs of its response in that trial (0: as published);
     `seed`: which noise. Audio (samples,) float32 at 11,025 Hz: nothing lies above 5512 Hz, so mel wants
-    `fmax: 5512`. Mischler et al. 2023, doi:10.1016/j.simpa.2023.100541.
+    `fmax: 5512`. Mischler et al. 2023, naplib-python.
     """
 
     simulated = True
@@ -71,7 +71,9 @@ class Naplib(Dataset):
             self._listed = self._trials()
         except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             cause = f"{path} has not the layout of naplib's demo data: {type(error).__name__}: {error}"
-            raise HubError(cause, "use the file that `braindecode-hub fetch audio_seeg --preset naplib` gets") from error
+            raise HubError(
+                cause, "use the file that `braindecode-hub fetch audio_seeg --preset naplib` gets"
+            ) from error
 
     def trials(self) -> Sequence[Trial]:
         """Return one trial for each of the ten stretches; `story` is its name."""
