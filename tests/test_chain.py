@@ -155,7 +155,9 @@ def test_an_empty_chain_changes_nothing() -> None:
 
 def test_parts_that_do_not_fit_are_both_named() -> None:
     with pytest.raises(HubError) as caught:
-        Chain([Fed(takes="brain", makes="mel"), Fed(takes="words")], ["toy/one", "toy/two"]).check(Space("brain"), "toy/data")
+        Chain([Fed(takes="brain", makes="mel"), Fed(takes="words")], ["toy/one", "toy/two"]).check(
+            Space("brain"), "toy/data"
+        )
     assert caught.value.cause == "toy/two does not fit behind toy/one: it needs words, gets mel"
     with pytest.raises(HubError, match="toy/one does not fit behind toy/data: it needs brain, gets music"):
         Chain([Fed(takes="brain")], ["toy/one"]).check(Space("music"), "toy/data")

@@ -103,7 +103,9 @@ def test_trials_are_apart_so_that_no_control_is_empty(files: dict[str, Path]) ->
     trials = read(files).trials()
     assert len(trials) == 20
     assert {trial.groups["subject"] for trial in trials} == {"cutoff-200", "cutoff-800"}
-    assert all(b.start - a.stop >= 0.05 - 1e-9 for a, b in zip(trials, trials[1:], strict=False) if a.recording == b.recording)
+    assert all(
+        b.start - a.stop >= 0.05 - 1e-9 for a, b in zip(trials, trials[1:], strict=False) if a.recording == b.recording
+    )
     assert all((trial.start, trial.stop) == (trial.stimulus_start, trial.stimulus_stop) for trial in trials)
 
 
@@ -140,7 +142,12 @@ def test_stimuli_that_cannot_be_are_refused(files: dict[str, Path], tmp_path: Pa
     short.write_text("\n".join(lines[:-1]))
     silent.write_text("\n".join([lines[0], "50 0.0", *lines[2:]]))
     jump.write_text("\n".join([lines[0], "51 0.5", *lines[2:]]))
-    for path, why in ((short, "199999 rows"), (silent, "row 2"), (jump, "not 10 s"), (tmp_path / "d", "cannot be read")):
+    for path, why in (
+        (short, "199999 rows"),
+        (silent, "row 2"),
+        (jump, "not 10 s"),
+        (tmp_path / "d", "cannot be read"),
+    ):
         with pytest.raises(HubError, match=why):
             amplitudes(path)
     (tmp_path / "e").write_bytes(b"\xff\xfe\x00")

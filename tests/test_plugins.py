@@ -5,6 +5,7 @@ The plugins here are installed ones as far as Python can tell: folders on sys.pa
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -78,6 +79,7 @@ class Site:
             path = self.folder / top / "registry.yaml" if package else self.folder / f"{top}.yaml"
             path.parent.mkdir(exist_ok=True)
             path.write_text(registry.format(name=name))
+        importlib.invalidate_caches()
         return module
 
     def run(self, code: str, *, cwd: Path | None = None, **environment: str) -> str:
@@ -156,8 +158,14 @@ CATALOGUE_FAULTS = {
     "an old api": ({"registry": "api: '0.9'\npipelines: {{}}"}, "its registry is for api 0.9, this is api 1.0"),
     "a future api": ({"registry": "api: 2\npipelines: {{}}"}, "its registry is for api 2, this is api 1.0"),
     "no api": ({"registry": "pipelines: {{}}"}, "its registry is for api missing, this is api 1.0"),
-    "pipelines that are a list": ({"registry": "api: '1'\npipelines: [a, b]"}, "`pipelines` in registry.yaml is not a mapping"),
-    "not a top-level module": ({"module": "hub_test_bad.plugin"}, "must name a top-level module, not hub_test_bad.plugin"),
+    "pipelines that are a list": (
+        {"registry": "api: '1'\npipelines: [a, b]"},
+        "`pipelines` in registry.yaml is not a mapping",
+    ),
+    "not a top-level module": (
+        {"module": "hub_test_bad.plugin"},
+        "must name a top-level module, not hub_test_bad.plugin",
+    ),
     "a module that is missing": ({"code": None, "registry": None}, "module hub_test_bad is not installed"),
     "no module but a folder": ({"code": None}, "module hub_test_bad is not installed"),
     "a built-in module": ({"module": "sys", "code": None, "registry": None}, "module sys is not installed"),
@@ -177,7 +185,11 @@ def test_a_plugin_with_a_bad_registry_is_one_line_and_harms_nobody(site: Site, f
     assert line in found
     assert "bad" not in catalogue.pipelines
     manager = harmless(catalogue)
-    for ask in (lambda: catalogue.pipeline("bad"), lambda: manager.load("bad"), lambda: manager.component("metric", "bad/x")):
+    for ask in (
+        lambda: catalogue.pipeline("bad"),
+        lambda: manager.load("bad"),
+        lambda: manager.component("metric", "bad/x"),
+    ):
         with pytest.raises(HubError, match="plugin 'bad' cannot be used: "):
             ask()
     assert not list(tmp_path.rglob("*was-here"))
@@ -187,10 +199,19 @@ def test_a_plugin_with_a_bad_registry_is_one_line_and_harms_nobody(site: Site, f
 ENTRY_FAULTS = {
     "just text": ("not a mapping", "pipeline 'odd' is not a mapping"),
     "{{summary: x}}": ("no dataset", "pipeline 'odd' has no 'dataset', or one that is not a mapping"),
-    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, presets: [a]}}": ("", "pipeline 'odd' has a 'presets' that is not a mapping"),
-    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, presets: {{p: 3}}}}": ("", "pipeline 'odd' has a preset 'p' that is not a mapping"),
+    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, presets: [a]}}": (
+        "",
+        "pipeline 'odd' has a 'presets' that is not a mapping",
+    ),
+    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, presets: {{p: 3}}}}": (
+        "",
+        "pipeline 'odd' has a preset 'p' that is not a mapping",
+    ),
     "{{dataset: {{}}, targets: {{}}, decoder: {{}}, flow: 5}}": ("", "pipeline 'odd' has a 'flow' that is not a list"),
-    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, summary: 5}}": ("", "pipeline 'odd' has a 'summary' that is not text"),
+    "{{dataset: {{}}, targets: {{}}, decoder: {{}}, summary: 5}}": (
+        "",
+        "pipeline 'odd' has a 'summary' that is not text",
+    ),
 }
 
 
@@ -217,8 +238,14 @@ USE_FAULTS = {
     ),
     "a component outside its prefix": (MODULE.replace('"{name}/score"', '"good/score"'), "does not begin with 'bad/'"),
     "a component of core": (MODULE.replace('"{name}/score"', '"core/ridge"'), "does not begin with 'bad/'"),
-    "a target without a class": (MODULE.replace("{module}:Score", "{module}"), 'component \'bad/score\' is at \'hub_test_bad\''),
-    "a component twice": (MODULE + "    register.metric('{name}/score', 'a:B')\n", "metric 'bad/score' is registered twice"),
+    "a target without a class": (
+        MODULE.replace("{module}:Score", "{module}"),
+        "component 'bad/score' is at 'hub_test_bad'",
+    ),
+    "a component twice": (
+        MODULE + "    register.metric('{name}/score', 'a:B')\n",
+        "metric 'bad/score' is registered twice",
+    ),
 }
 
 
@@ -301,7 +328,9 @@ PART_FAULTS = {
 
 
 @pytest.mark.parametrize("code", PART_FAULTS)
-def test_a_part_that_cannot_be_imported_is_two_lines_for_who_asks_and_nothing_for_others(site: Site, code: str | None) -> None:
+def test_a_part_that_cannot_be_imported_is_two_lines_for_who_asks_and_nothing_for_others(
+    site: Site, code: str | None
+) -> None:
     site.install("good", code=MODULE + "    register.metric('{name}/part', '{module}.part:Part')\n")
     if code is not None:
         (site.folder / "hub_test_good" / "part.py").write_text(code)
@@ -355,7 +384,9 @@ def test_the_environment_limits_which_plugins_are_read(
     assert len(catalogue.problems) == (limit is None)
 
 
-def test_a_file_in_the_working_directory_is_a_plugin(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_working_directory_is_a_plugin(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     local = tmp_path / "braindecode_hub_local.py"
     local.write_text(MODULE.format(name="local", module="braindecode_hub_local"))
     catalogue = read_catalogue()

@@ -140,7 +140,9 @@ def test_brain_at_another_rate_than_the_target() -> None:
 
 
 def test_static_targets_are_predicted_from_the_start_of_the_trial() -> None:
-    study = toy_study(static=True, stimuli=240, seconds=0.5, channels=8, lag_s=0.1, targets=(), window=Window(0.5, None, 0.0))
+    study = toy_study(
+        static=True, stimuli=240, seconds=0.5, channels=8, lag_s=0.1, targets=(), window=Window(0.5, None, 0.0)
+    )
     train, val = sides(study)
     ridge = Ridge(lags_s=(0.0, 0.4), lag_step_s=0.1, alphas=(1e-3, 1e-1))
     ridge.fit(train, val, study.ctx, encoder=Chain())

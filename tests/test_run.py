@@ -58,7 +58,9 @@ def test_metrics_are_plain_json_without_nan_and_every_gap_has_a_reason(run: Run)
     assert "NaN" not in text
     assert "Infinity" not in text
     metrics = json.loads(text)
-    assert {"schema", "scores", "baselines", "controls", "intervals", "differences", "ceiling", "digest"} <= set(metrics)
+    assert {"schema", "scores", "baselines", "controls", "intervals", "differences", "ceiling", "digest"} <= set(
+        metrics
+    )
     for name, entry in metrics["scores"].items():
         if entry["ci95"] is None:
             assert metrics["reasons"][f"scores.{name}.ci95"]
@@ -102,7 +104,19 @@ def test_tensorboard_holds_scalars_and_the_picture(run: Run) -> None:
 
 def test_the_same_seed_gives_the_same_digest_in_another_process_and_with_other_jobs(run: Run, out: Path) -> None:
     sets = [f"--set={key}={json.dumps(value)}" for key, value in (TINY | FEW).items()]
-    command = ["-m", "braindecode_hub.cli", "run", "audio_seeg", "--preset", "smoke", "--jobs", "2", "--out", str(out), *sets]
+    command = [
+        "-m",
+        "braindecode_hub.cli",
+        "run",
+        "audio_seeg",
+        "--preset",
+        "smoke",
+        "--jobs",
+        "2",
+        "--out",
+        str(out),
+        *sets,
+    ]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
     again = bdh.load(done.stdout.strip().splitlines()[-1])
     assert again.path != run.path

@@ -172,7 +172,9 @@ def test_over_all_folds_every_presented_second_is_tested_exactly_once(
 
 
 @many
-@given(trials=designs, seed=st.integers(0, 5), by=st.sampled_from([("subject",), ("session",), ("subject", "stimulus")]))
+@given(
+    trials=designs, seed=st.integers(0, 5), by=st.sampled_from([("subject",), ("session",), ("subject", "stimulus")])
+)
 def test_a_group_that_is_tested_is_never_trained_on(trials: list[Trial], seed: int, by: tuple[str, ...]) -> None:
     for fold in made(Split(by, 3, seed=seed), trials):
         for key in set(by) - {"stimulus"}:
@@ -254,7 +256,10 @@ def test_validation_is_purged_from_both_sides() -> None:
     """With time blocks train | val | test, a gap is missing at both borders of the validation side."""
     trials = [Trial("all", "r", 0.0, 300.0, "story", 0.0, 300.0)]
     fold = Split(("time_block",), 3, gap_s=4.0, blocks=1).make(trials)[1]
-    edges = {name: [(t.start, t.stop) for t in side] for name, side in zip("rvt", (fold.train, fold.val, fold.test), strict=True)}
+    edges = {
+        name: [(t.start, t.stop) for t in side]
+        for name, side in zip("rvt", (fold.train, fold.val, fold.test), strict=True)
+    }
     assert edges == {"r": [(0.0, 96.0)], "t": [(100.0, 200.0)], "v": [(204.0, 300.0)]}
     assert fold.purged_s == pytest.approx(8.0)
     fold = Split(("time_block",), 3, gap_s=4.0, blocks=1).make(trials)[0]
@@ -311,7 +316,13 @@ def test_check_fold_sees_a_shared_id() -> None:
         (Split(("stimulus",)), [Trial("t", "r", 0.0, 5.0, "x", 9.0)], "trial 't' presents x from 9.0 to None s"),
         (Split(("stimulus",)), [Trial("t", "r", 0.0, 5.0)], "no trial has a stimulus"),
         (Split(("time_block",), gap_s=500.0), stories(9), "split by time_block: the .* side of fold 0 is empty"),
-        (Split((),), stories(9), "split.by is empty"),
+        (
+            Split(
+                (),
+            ),
+            stories(9),
+            "split.by is empty",
+        ),
         (Split(("stimulus",), folds=2), stories(9), "split.folds is 2"),
         (Split(("time_block",), folds=0), stories(9), "split.folds is 0"),
         (Split(("time_block",), blocks=0), stories(9), "split.blocks is 0"),

@@ -56,7 +56,9 @@ def test_noise_on_one_side_changes_no_bit_on_another(chain: str, split: str, noi
     fold = toy_fold(study)
     other = without(study, fold, noisy)
     for side in SIDES:
-        same = [np.array_equal(a, b) for a, b in zip(yielded(study, fold, side), yielded(other, fold, side), strict=True)]
+        same = [
+            np.array_equal(a, b) for a, b in zip(yielded(study, fold, side), yielded(other, fold, side), strict=True)
+        ]
         assert all(same) if side != noisy else not any(same), f"{noisy} reached {side}"
 
 
@@ -66,7 +68,8 @@ def test_filtering_first_would_have_leaked() -> None:
     fold = toy_fold(study)
     other = without(study, fold, "test")
     whole = [
-        prepare_brain(s.pipeline.dataset, [Whiten()], Stretch("s0-r0", 0.0, 94.0), Cache(None)).data for s in (study, other)
+        prepare_brain(s.pipeline.dataset, [Whiten()], Stretch("s0-r0", 0.0, 94.0), Cache(None)).data
+        for s in (study, other)
     ]
     trial = fold.train[0]
     inside = slice(round(trial.start * RATE), round(trial.stop * RATE))
@@ -75,7 +78,11 @@ def test_filtering_first_would_have_leaked() -> None:
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
-    pieces=st.lists(st.tuples(st.floats(0.5, 20), st.sampled_from([0.5, 2.0, 30.0]), st.sampled_from(SIDES)), min_size=3, max_size=12),
+    pieces=st.lists(
+        st.tuples(st.floats(0.5, 20), st.sampled_from([0.5, 2.0, 30.0]), st.sampled_from(SIDES)),
+        min_size=3,
+        max_size=12,
+    ),
     breaks=st.lists(st.floats(0, 300), max_size=3),
 )
 def test_stretches_of_all_sides_are_disjoint_and_hold_every_trial(
@@ -240,7 +247,11 @@ def test_stimulus_stretches_are_the_merged_seconds_that_were_presented() -> None
         Trial("d", "r", 60, 70, "w", 5.0, 15.0),
         Trial("e", "r", 80, 90),
     ]
-    assert stimulus_stretches(trials, True) == [Stretch("w", 5.0, 15.0), Stretch("x", 0.0, 20.0), Stretch("x", 40.0, 50.0)]
+    assert stimulus_stretches(trials, True) == [
+        Stretch("w", 5.0, 15.0),
+        Stretch("x", 0.0, 20.0),
+        Stretch("x", 40.0, 50.0),
+    ]
     with pytest.raises(HubError, match="trial f does not say which seconds of x were heard"):
         stimulus_stretches([Trial("f", "r", 0, 1, "x")], True)
     assert stimulus_stretches([Trial("f", "r", 0, 1, "x")], False) == [Stretch("x", 0.0, 0.0)]

@@ -48,7 +48,16 @@ def clock_view(
         stimuli[name] = Prepared(data.astype(np.float32), space.rate, 0.0)
     items = [
         make_item(
-            Trial(f"t{n}", "s0-r", a, b, "x", heard_from, heard_from + (b - a) / (1 + drift), {"subject": "s0", "concept": "cat"}),
+            Trial(
+                f"t{n}",
+                "s0-r",
+                a,
+                b,
+                "x",
+                heard_from,
+                heard_from + (b - a) / (1 + drift),
+                {"subject": "s0", "concept": "cat"},
+            ),
             brain=brain,
             recording=sensors(),
             spaces={name: space.rate for name, space in targets.items()},
@@ -73,7 +82,9 @@ def all_batches(view: View, size: int = 7, rng: np.random.Generator | None = Non
     hop=st.floats(0.1, 1.0),
     heard_from=st.floats(0.0, 20.0),
 )
-def test_windows_cover_every_frame_and_no_other(lengths: list[float], length_s: float, hop: float, heard_from: float) -> None:
+def test_windows_cover_every_frame_and_no_other(
+    lengths: list[float], length_s: float, hop: float, heard_from: float
+) -> None:
     trials, at = [], 0.5
     for length in lengths:
         trials.append((at, at + length))
@@ -106,7 +117,9 @@ def test_segments_hold_every_frame_once(lengths: list[float], seconds: float) ->
 
 @pytest.mark.parametrize("rate", [100.0, 128.0, 2000 / 3])
 @pytest.mark.parametrize("origin", [0.0, 0.37])
-def test_brain_begins_a_context_before_the_first_frame_and_ends_a_context_after_the_last(rate: float, origin: float) -> None:
+def test_brain_begins_a_context_before_the_first_frame_and_ends_a_context_after_the_last(
+    rate: float, origin: float
+) -> None:
     view = clock_view(((3.213, 9.5),), rate=rate, origin=origin, heard_from=1.005)
     brain, mel = all_batches(view)
     from_start = mel[:, 0, 0] - 1.005
@@ -161,7 +174,9 @@ def test_the_test_side_shows_a_number_subject_and_session_and_no_more() -> None:
     study = toy_study(subjects=1)
     view = study.view(toy_fold(study), "test", hidden=True)
     for number, trial in enumerate(view.trials):
-        assert trial == Trial(f"test-{number:04d}", "", 0.0, trial.seconds, None, None, None, {"subject": "s0", "session": "0"})
+        assert trial == Trial(
+            f"test-{number:04d}", "", 0.0, trial.seconds, None, None, None, {"subject": "s0", "session": "0"}
+        )
     for batch in (*view.batches(4), *view.segments()):
         assert batch.target == {}
         assert batch.recording is None

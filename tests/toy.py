@@ -166,7 +166,9 @@ class Toy(Dataset):
 class Doctored(Dataset):
     """Another dataset, some seconds of whose recordings and stimuli were overwritten: {id: [(start, stop)]}."""
 
-    def __init__(self, dataset: Toy, brain: dict[str, list[tuple[float, float]]], heard: dict[str, list[tuple[float, float]]]) -> None:
+    def __init__(
+        self, dataset: Toy, brain: dict[str, list[tuple[float, float]]], heard: dict[str, list[tuple[float, float]]]
+    ) -> None:
         self.dataset, self.changed_brain, self.changed_stimuli = dataset, brain, heard
 
     def configuration(self) -> dict[str, Any]:

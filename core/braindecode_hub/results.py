@@ -119,11 +119,16 @@ class Outcome:
         for kind, some in self.beside.controls.items():
             if any(self.control_above_chance(name, some) for name in some):
                 flags.append("CHANCE" if kind == "shuffled" else "LEAK")
-        for name, values in self.beside.ceiling.items():
-            ends = self._interval(values)
-            if ends is not None and float(self.done.per_unit[name].mean()) > ends[1]:
-                flags.append("LEAK")
+        if any(self.above_ceiling(name) for name in self.beside.ceiling):
+            flags.append("LEAK")
         return list(dict.fromkeys(flags))
+
+    def above_ceiling(self, name: str) -> bool:
+        """Say whether a score is better than the oracle's whole interval."""
+        ends, value = self._interval(self.beside.ceiling[name]), float(self.done.per_unit[name].mean())
+        if ends is None:
+            return False
+        return value > ends[1] if self.done.scores[name]["higher_is_better"] else value < ends[0]
 
     def control_above_chance(self, name: str, refits: Mapping[str, Sequence[float]]) -> bool:
         """Say whether a control's refits exceed chance by the rule of `statistics.above_chance`.

@@ -177,16 +177,26 @@ def _numbers(path: Path, columns: int) -> Array:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise HubError(f"{path} cannot be read as text: {error}", "fetch the file again") from error
-    rows: list[list[float]] = []
+    lines = [line.partition("#")[0] for line in lines]
+    if not any(map(str.strip, lines)):
+        return np.zeros((0, columns))
+    try:
+        table: Array = np.loadtxt(lines, dtype=np.float64, ndmin=2)
+    except ValueError:
+        table = np.full((1, columns), np.nan)
+    if table.shape[1] != columns or not np.isfinite(table).all():
+        raise HubError(f"{path}, line {_wrong_line(lines, columns)}: not {columns} numbers", "fetch the file again")
+    return table
+
+
+def _wrong_line(lines: Sequence[str], columns: int) -> int:
+    """Return the number of the first line that holds something but so many finite numbers."""
     for number, line in enumerate(lines, start=1):
-        fields = line.partition("#")[0].split()
-        if not fields:
-            continue
+        fields = line.split()
         try:
-            values = [float(field) for field in fields]
+            right = len(fields) in (0, columns) and all(math.isfinite(float(field)) for field in fields)
         except ValueError:
-            values = []
-        if len(values) != columns or not all(map(math.isfinite, values)):
-            raise HubError(f"{path}, line {number}: not {columns} numbers", "fetch the file again")
-        rows.append(values)
-    return np.array(rows, np.float64).reshape(-1, columns)
+            right = False
+        if not right:
+            return number
+    return len(lines)

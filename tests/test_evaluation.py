@@ -1,0 +1,141 @@
+"""What is scored beside correlation: words, sound, distortion, and the rules that judge controls and the ceiling."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from braindecode_hub.metrics import identification
+from braindecode_hub.results import Beside, Outcome
+from braindecode_hub.scoring import Scored, _pairings, cut_units, score, score_identification, word_units
+from braindecode_hub_audio_seeg.intelligibility import Estoi, Stoi
+from braindecode_hub_audio_seeg.scores import Mcd, cepstra
+
+RNG = np.random.default_rng(0)
+
+
+def item(target: np.ndarray, predicted: np.ndarray, stimulus: str = "a", start: float = 0.0) -> Scored:
+    return Scored("fold-0-000", "01", stimulus, start, target, predicted)
+
+
+def test_blocks_do_not_cross_pieces_and_what_is_left_over_is_counted() -> None:
+    pieces = [item(np.zeros((n, 2)) + RNG.normal(size=(n, 2)), np.zeros((n, 2))) for n in (1050, 730)]
+    units = cut_units(pieces, 100.0, 5.0)
+    assert units.target.shape == (3, 500, 2)
+    assert units.name == "5 s block"
+    assert units.dropped_s == pytest.approx(0.5 + 2.3)
+
+
+def test_a_block_is_at_least_twice_the_autocorrelation_time() -> None:
+    slow = np.repeat(RNG.normal(size=(60, 1)), 300, axis=0)  # holds a value for 3 s
+    units = cut_units([item(slow, slow)], 100.0, 1.0)
+    assert units.frames > 2 * 200
+
+
+def test_words_are_one_candidate_however_often_they_are_said() -> None:
+    shape = {word: RNG.normal(size=(16, 8)) for word in ("fog", "sea", "boat", "wind")}
+    said = ["fog", "sea", "fog", "boat", "wind", "sea"]
+    target = np.concatenate([shape[word] for word in said])
+    words = [(word.upper() if k == 2 else word, 0.16 * k, 0.16 * (k + 1)) for k, word in enumerate(said)]
+    units = word_units([item(target, target + 0.1 * RNG.normal(size=target.shape))], 100.0, {"a": words})
+    assert units is not None
+    assert units.ids == said
+    entries, _ = score_identification(units, np.zeros(8), 0, "word_identification")
+    assert entries["word_identification"]["value"] == 1.0
+    assert entries["word_identification"]["chance"] == 0.25
+
+
+def test_words_outside_the_test_piece_are_left_out() -> None:
+    target = RNG.normal(size=(100, 4))
+    words = [("early", 0.9, 1.1), ("in", 1.2, 1.4), ("on", 1.5, 1.7), ("late", 1.9, 2.1)]
+    units = word_units([item(target, target, start=1.0)], 100.0, {"a": words})
+    assert units is not None
+    assert units.ids == ["in", "on"]
+
+
+def test_the_exact_null_of_identification_agrees_with_seeded_pools() -> None:
+    target = RNG.normal(size=(80, 30))
+    predicted = target + 3.0 * RNG.normal(size=target.shape)
+    from braindecode_hub.metrics import similarity
+
+    top1, rank = _pairings(similarity(target, predicted), [str(k) for k in range(80)], 50)
+    sampled = identification(target, predicted)
+    assert top1.diagonal().mean() == pytest.approx(sampled["top1"], abs=0.03)
+    assert rank.diagonal().mean() == pytest.approx(sampled["rank_percentile"], abs=0.01)
+
+
+def test_distortion_ignores_loudness_and_knows_a_cosine() -> None:
+    mel = RNG.normal(size=(2, 50, 80))
+    metric = Mcd()
+    assert metric.per_unit(mel, mel + 1.5) == pytest.approx(0.0, abs=1e-9)
+    ripple = 0.3 * np.cos(np.pi * 4 * (np.arange(80) + 0.5) / 80)  # c4 = 0.3
+    expected = 10 / np.log(10) * np.sqrt(2 * 0.3**2)
+    assert metric.per_unit(mel, mel + ripple) == pytest.approx(expected, rel=1e-6)
+    assert cepstra(mel + ripple)[0, 0, 3] - cepstra(mel)[0, 0, 3] == pytest.approx(0.3, rel=1e-6)
+
+
+def test_shifts_of_distortion_begin_with_the_score_itself() -> None:
+    mel = np.cumsum(RNG.normal(size=(300, 80)), axis=0) * 0.1
+    predicted = mel + RNG.normal(size=mel.shape)
+    null = Mcd().shifted(mel, predicted, 100)
+    own = Mcd().per_unit(mel.reshape(3, 100, 80), predicted.reshape(3, 100, 80)).mean()
+    assert null[0] == pytest.approx(own)
+    assert null[0] < np.quantile(null, 0.1)
+
+
+def test_intelligibility_of_the_sound_itself_is_one_and_falls_with_noise() -> None:
+    from scipy.signal import resample_poly
+
+    from braindecode_hub.phantom.speech import audio, stories
+
+    clean = resample_poly(audio(stories()[0].id)[: 22050 * 4], 200, 441)[None]
+    noisy = clean + 0.2 * RNG.normal(size=clean.shape)
+    for metric in (Stoi(), Estoi()):
+        assert metric.per_unit(clean, clean)[0] == pytest.approx(1.0, abs=1e-3)
+        assert metric.per_unit(clean, noisy)[0] < 0.9
+        assert metric.per_unit(np.zeros((1, 2000)), clean[:, :2000])[0] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_distance_is_tested_the_right_way_round() -> None:
+    mel = RNG.normal(size=(2000, 80))
+    units = cut_units([item(mel, mel + 0.5 * RNG.normal(size=mel.shape))], 100.0, 2.0)
+    entry, _, null = score(Mcd(), units, 100.0, 0)
+    assert entry["value"] < entry["chance"]
+    assert entry["p"] < 0.01
+    assert null[0] == pytest.approx(entry["value"])
+
+
+def outcome(
+    name: str, *, controls: list[float], chance: float, mean: float, higher: bool, rank: list[float]
+) -> Outcome:
+    entry = {"chance": chance, "higher_is_better": higher}
+    scores = {name: entry, f"{name}_rank": {"chance": 0.5, "higher_is_better": True}}
+    judge: Any = SimpleNamespace(margin=lambda metric: 0.1, main="mel", metrics={})
+    done: Any = SimpleNamespace(scores=scores, per_unit={name: np.full(12, mean)}, units={})
+    refits = {"noise": {name: controls, f"{name}_rank": rank}}
+    beside = Beside(baselines={"mean": {name: np.full(12, mean)}}, controls=refits)
+    nothing: Any = None
+    return Outcome(nothing, [], "test", judge, {}, done, beside, 1, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "controls", "chance", "mean", "higher", "rank", "leak"),
+    [
+        ("mel_correlation", [0.3, 0.32, 0.28], 0.0, 0.0, True, [], True),
+        ("mel_correlation", [0.05, 0.06, 0.04], 0.0, 0.0, True, [], False),
+        ("mel_correlation", [0.5, -0.4, 0.5], 0.0, 0.0, True, [], False),
+        ("mel_correlation", [0.3, 0.3], 0.0, 0.0, True, [], False),
+        ("identification", [0.3, 0.3, 0.3], 0.08, 0.0, True, [0.5, 0.5, 0.5], False),
+        ("identification", [0.3, 0.3, 0.3], 0.08, 0.0, True, [0.8, 0.8, 0.8], True),
+        ("mcd", [9.8, 9.8, 9.8], 10.9, 9.8, False, [], False),
+        ("mcd", [8.0, 8.1, 8.0], 10.9, 9.8, False, [], True),
+    ],
+)
+def test_a_control_is_above_chance_by_the_written_rule(
+    name: str, controls: list[float], chance: float, mean: float, higher: bool, rank: list[float], leak: bool
+) -> None:
+    made = outcome(name, controls=controls, chance=chance, mean=mean, higher=higher, rank=rank)
+    assert made.control_above_chance(name, made.beside.controls["noise"]) is leak
