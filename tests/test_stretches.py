@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_stretches_of_all_sides_are_disjoint_and_hold_every_trial(
     fold = Fold(0, tuple(sides["train"]), tuple(sides["val"]), tuple(sides["test"]), 0.0)
     found = {side: stretches(fold, side, {"r": at}, {"r": breaks}, 0.5) for side in SIDES}
     everything = sorted((s.start, s.stop, side) for side, some in found.items() for s in some)
-    for (_, stop, side), (start, _, other) in zip(everything, everything[1:], strict=False):
+    for (_, stop, side), (start, _, other) in itertools.pairwise(everything):
         assert start >= stop + (0.0 if side == other else 0.5) - 1e-9
     for side in SIDES:
         for trial in sides[side]:

@@ -355,10 +355,10 @@ def test_seconds_and_trials_are_those_of_the_side() -> None:
 @pytest.mark.parametrize(
     ("window", "cause"),
     [
-        (dict(length_s=1.0, hop_s=2.0), r"window.hop_s is 2 s, longer than a window \(1 s\)"),
-        (dict(length_s=0.0), "window.length_s is 0 s"),
-        (dict(length_s=1.0, hop_s=-1.0), "window.hop_s is -1 s"),
-        (dict(context_s=-0.1), "window.context_s is -0.1 s"),
+        ({"length_s": 1.0, "hop_s": 2.0}, r"window.hop_s is 2 s, longer than a window \(1 s\)"),
+        ({"length_s": 0.0}, "window.length_s is 0 s"),
+        ({"length_s": 1.0, "hop_s": -1.0}, "window.hop_s is -1 s"),
+        ({"context_s": -0.1}, "window.context_s is -0.1 s"),
     ],
 )
 def test_a_window_that_would_leave_frames_out_is_refused(window: dict[str, float], cause: str) -> None:

@@ -117,8 +117,12 @@ class Toy(Dataset):
 
     def stimulus(self, id: str, space: Space) -> Signal:
         if self.static:
-            kind = id.split("#")[0] if self.classes else id
-            target = self._rng("label", kind).standard_normal(LABEL.dims[0]).astype(np.float32)
+            if self.classes:  # one vector for each class, their mean 0: nothing is gained by guessing the mean
+                table = self._rng("classes").standard_normal((self.classes, 6))
+                target = (table - table.mean(axis=0))[int(id.split("-k")[-1].split("#")[0])]
+            else:
+                target = self._rng("label", id).standard_normal(6)
+            target = target.astype(np.float32)
             return Signal(target, None, "label")
         white = self._rng("features", id).standard_normal((round(self.seconds * RATE) + 20, 2))
         smooth = sum(white[k : len(white) - 20 + k] for k in range(20)) / np.sqrt(20)
@@ -137,7 +141,7 @@ class Toy(Dataset):
         order = [f"{owner}{n}" for _ in range(self.repeats) for n in range(self.stimuli)]
         if self.classes:
             each = self.stimuli // self.classes
-            order = [f"{owner}k{n // each}#{n}" for n in range(self.stimuli)]
+            order = [f"{recording}-k{n // each}#{n}" for n in range(self.stimuli)]
         found, at = [], IDLE_S
         for number, stimulus in enumerate(order):
             length = self.seconds * (1.0 + self.drift)

@@ -28,7 +28,7 @@ def run(
     resume: bool = False,
     dev: bool = False,
     until: Until | None = None,
-    jobs: int = 0,
+    jobs: int = 1,
     backend: str = "local",
     network: bool = True,
     progress: bool = False,
@@ -36,7 +36,8 @@ def run(
 ) -> Run:
     """Run a pipeline by name (or a config.yaml by path) and return its Run; the arguments are the CLI's options.
 
-    `set`: {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises HubError for every expected mistake.
+    `jobs`: processes for the controls; more than one needs the caller's script to be importable (Python's
+    `if __name__ == "__main__":`). `set`: {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises HubError for every expected mistake.
     """
     manager = Manager() if manager is None else manager
     sets = [f"{key}={_as_yaml(value)}" for key, value in set.items()] if isinstance(set, Mapping) else list(set)
@@ -71,7 +72,8 @@ def configure(
 ) -> tuple[Config, Options]:
     """Return the resolved configuration and the options of a run, for a pipeline's name or a config.yaml."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_dir():
+    known = str(name) in manager.catalogue.pipelines
+    if path.suffix in (".yaml", ".yml") or (path.is_dir() and not known):
         path = path / "config.yaml" if path.is_dir() else path
         stored = dict(read_yaml(path))
         how = stored.pop("run", {}) or {}

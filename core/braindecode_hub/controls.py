@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,27 +30,21 @@ def shuffle_targets(view: View, rng: np.random.Generator) -> View:
 
 
 def relabel(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
-    """Permute stimuli between presentation blocks of equal length, before any split.
+    """Move the stimuli of every presentation block to another block of its recording, before any split.
 
-    A continuous trial is first cut into blocks of 10 s; its rest, shorter than a block, keeps no stimulus.
+    A block: the trials of one group `block`; else a trial; of a long continuous one, 10 s. Within a block the order
+    is turned by a random number of trials. Of two continuous blocks of unequal length the shorter's is kept, and of a
+    long trial not the rest below 10 s. A recording with one block exchanges with others of its kind.
     """
-    blocks = [block for trial in trials for block in _presentation_blocks(trial)]
-    alike: dict[Any, list[int]] = defaultdict(list)
-    for number, block in enumerate(blocks):
-        if block.stimulus is not None:
-            alike[block.recording, round(block.seconds, 3)].append(number)
-    out = list(blocks)
-    for members in alike.values():
-        for place, taken in zip(members, rng.permutation(members), strict=True):
-            given = blocks[int(taken)]
-            out[place] = dataclasses.replace(
-                blocks[place],
-                stimulus=given.stimulus,
-                stimulus_start=given.stimulus_start,
-                stimulus_stop=given.stimulus_stop,
-                groups={**blocks[place].groups, **_stimulus_groups(given)},
-            )
-    return [trial for trial in out if trial.stimulus is not None]
+    pieces = [piece for trial in trials if trial.stimulus is not None for piece in _presentation_blocks(trial)]
+    relabelled: dict[str, Trial] = {}
+    for blocks in _exchangeable(pieces):
+        order = [int(k) for k in rng.permutation(len(blocks))]
+        for taker, giver in zip(order, order[-1:] + order[:-1], strict=True):  # one cycle: no block keeps its own
+            turned = int(rng.integers(len(blocks[giver])))
+            for place, piece in enumerate(blocks[taker]):
+                relabelled[piece.id] = _moved(piece, blocks[giver][(place + turned) % len(blocks[giver])])
+    return [relabelled[piece.id] for piece in pieces]
 
 
 class Noise(Dataset):
@@ -134,46 +128,88 @@ class Oracle(Dataset):
 
 def _shuffled(items: list[Item], view: View, rng: np.random.Generator) -> list[Item]:
     if view.clock is None:
-        return _permuted(items, rng)
+        return _permuted(items, rng, list(view.targets))
     by_recording: dict[str, list[int]] = defaultdict(list)
     for number, item in enumerate(items):
         by_recording[item.trial.recording].append(number)
-    out = list(items)
+    out = _permuted(items, rng, [name for name, rate in view.rates.items() if rate is None])
     for members in by_recording.values():
         lengths = np.array([items[k].trial.seconds for k in members])
         low = min(SHORTEST_SHIFT_S, lengths.sum() / 3)
         shift_s = rng.uniform(low, lengths.sum() - low)
-        rolled = {
-            name: _rolled([items[k].targets[name] for k in members], shift_s, view.rates[name]) for name in view.targets
-        }
-        for place, number in enumerate(members):
-            out[number] = dataclasses.replace(items[number], targets={n: some[place] for n, some in rolled.items()})
+        for name, rate in view.rates.items():
+            if rate is not None:
+                rolled = _rolled([items[k].targets[name] for k in members], shift_s, rate)
+                for number, array in zip(members, rolled, strict=True):
+                    out[number] = dataclasses.replace(out[number], targets={**out[number].targets, name: array})
     return out
 
 
-def _rolled(arrays: Sequence[Array | None], shift_s: float, rate: float | None) -> list[Array | None]:
+def _rolled(arrays: Sequence[Array | None], shift_s: float, rate: float) -> list[Array | None]:
     """Roll the concatenation of `arrays` by `shift_s` and cut it back into their lengths."""
-    if rate is None or any(array is None for array in arrays):
+    if any(array is None for array in arrays):
         return list(arrays)
     lengths = [len(array) for array in arrays]  # type: ignore[arg-type]
     rolled = np.roll(np.concatenate([np.asarray(a) for a in arrays]), round(shift_s * rate), axis=0)
     return list(np.split(rolled, np.cumsum(lengths)[:-1]))
 
 
-def _permuted(items: list[Item], rng: np.random.Generator) -> list[Item]:
-    """Give every stimulus the target of another one, within each recording."""
+def _permuted(items: list[Item], rng: np.random.Generator, names: Sequence[str]) -> list[Item]:
+    """Give every stimulus the targets `names` of another one, within each recording that has several."""
     out = list(items)
     by_recording: dict[str, list[int]] = defaultdict(list)
     for number, item in enumerate(items):
         by_recording[item.trial.recording].append(number)
-    for members in by_recording.values():
+    for members in _pooled(by_recording.values(), lambda some: len({items[k].trial.stimulus for k in some})):
         first = {items[k].trial.stimulus: k for k in members}
         stimuli = sorted(first, key=str)
         order = rng.permutation(len(stimuli))
         given = {stimuli[order[k]]: stimuli[order[k - 1]] for k in range(len(stimuli))}
         for k in members:
-            out[k] = dataclasses.replace(items[k], targets=items[first[given[items[k].trial.stimulus]]].targets)
+            source = items[first[given[items[k].trial.stimulus]]].targets
+            targets = {**items[k].targets, **{name: source[name] for name in names}}
+            out[k] = dataclasses.replace(items[k], targets=targets)
     return out
+
+
+def _exchangeable(pieces: Sequence[Trial]) -> list[list[list[Trial]]]:
+    """Return, for each recording, its presentation blocks (lists of pieces)."""
+    recordings: dict[str, list[Trial]] = defaultdict(list)
+    for piece in pieces:
+        recordings[piece.recording].append(piece)
+    found = []
+    for own in recordings.values():
+        blocks: dict[str, list[Trial]] = defaultdict(list)
+        for piece in own:
+            blocks[piece.groups.get("block", f"trial {piece.id}")].append(piece)
+        found.append(list(blocks.values()) if len(blocks) > 1 else [[piece] for piece in own])
+    return _pooled(found, len)
+
+
+def _pooled(recordings: Iterable[list[Any]], different: Callable[[list[Any]], int]) -> list[list[Any]]:
+    """Return the recordings that hold several different things, and all others as one."""
+    several, alone = [], []
+    for some in recordings:
+        if different(some) > 1:
+            several.append(some)
+        else:
+            alone.extend(some)
+    return [*several, alone] if alone else several
+
+
+def _moved(place: Trial, given: Trial) -> Trial:
+    """Return `place` with what was given elsewhere, both cut to the shorter where the stimulus runs in time."""
+    if given.stimulus_start is not None and place.stimulus_start is not None:
+        seconds = min(place.seconds, given.seconds)
+        place = place.cut(place.start, place.start + seconds, place.id)
+        given = given.cut(given.start, given.start + seconds, given.id)
+    return dataclasses.replace(
+        place,
+        stimulus=given.stimulus,
+        stimulus_start=given.stimulus_start,
+        stimulus_stop=given.stimulus_stop,
+        groups={**place.groups, **_stimulus_groups(given)},
+    )
 
 
 def _presentation_blocks(trial: Trial) -> list[Trial]:

@@ -145,7 +145,8 @@ def _parameters(found: type[Component]) -> list[tuple[str, Any]]:
 
 
 def _first_line(found: type[Component]) -> str:
-    return (inspect.getdoc(found) or "").split("\n")[0]
+    paragraph = (inspect.getdoc(found) or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 def registry_table(manager: Manager) -> str:

@@ -55,6 +55,9 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
             for done in as_completed([pool.submit(perform, job) for job in jobs]):
                 yield done.result()
         except BrokenProcessPool as error:
-            raise HubError("a worker process died, perhaps for want of memory", "use fewer: --jobs 1") from error
+            raise HubError(
+                "a worker process died: for want of memory, or in a script without `if __name__ == '__main__':`",
+                "use one: --jobs 1, or jobs=1",
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)

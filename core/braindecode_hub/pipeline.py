@@ -122,6 +122,12 @@ def check(config: Config, manager: Manager) -> None:
         check_part(manager, kind, where, part)
 
 
+def plugins_of(config: Config) -> list[str]:
+    """Return the plugins that a configuration names: its own, those of its parts, and those asked for besides."""
+    used = [part["use"].split("/")[0] for _, _, part in parts_of(config)]
+    return list(dict.fromkeys([config.get("plugin") or "core", *used, *(config.get("plugins") or [])]))
+
+
 def parts_of(config: Config) -> list[tuple[str, str, Config]]:
     """Return every part of a configuration as (kind, where it stands, its mapping)."""
     found = [("dataset", "dataset", config["dataset"])]

@@ -30,7 +30,7 @@ from braindecode_hub.jobs import Job
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import TensorBoard
 from braindecode_hub.parts.ridge import Ridge
-from braindecode_hub.pipeline import build, pipeline_part
+from braindecode_hub.pipeline import build, pipeline_part, plugins_of
 from braindecode_hub.refits import predict_side, training_targets
 from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
 from braindecode_hub.report import render_report
@@ -123,11 +123,11 @@ class _Runner:
             fits = {(fold.number, group[0]): self.fit(study, fold, group) for fold in folds for group in study.groups()}
         if self.stop_after("fit"):
             return
-        with self.stage("test"):
+        with self.stage("predict", "test"):
             items = self.predict(study, folds, fits)
         if self.stop_after("predict"):
             return
-        with self.stage("test"):
+        with self.stage("score", "test"):
             judge = Judge(study, training_targets(study, *folds), self.ctx.seed)
             done = judge.evaluate(items)
             beside = self.beside(study, folds, items, judge)
@@ -320,12 +320,12 @@ class _Runner:
         self.log({"kind": "progress", "stage": stage, "done": done, "total": total})
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, counts_as: str | None = None) -> Iterator[None]:
         self.log({"kind": "stage", "stage": name, "state": "begins"})
         began = time.monotonic()
         yield
         taken = time.monotonic() - began
-        self.seconds[name] = self.seconds.get(name, 0.0) + taken
+        self.seconds[counts_as or name] = self.seconds.get(counts_as or name, 0.0) + taken
         self.log({"kind": "stage", "stage": name, "state": "done", "seconds": round(taken, 2)})
 
     def close(self) -> None:
@@ -337,9 +337,9 @@ class _Runner:
 
 def write_report(run: Run, manager: Manager) -> Path:
     """Write (again) the report of a finished run; returns its path."""
-    plugin = run.config.get("plugin")
-    if plugin and plugin in manager.catalogue.plugins:
-        manager.load(plugin)
+    for plugin in plugins_of(run.config):
+        if plugin in manager.catalogue.plugins:
+            manager.load(plugin)
     sections = [section for _, some in manager.each("report_sections", run=run) for section in some or []]
     path = run.path / "report.html"
     write_whole(path, render_report(run, sections))

@@ -42,8 +42,8 @@ class Window:
             )
         if self.length_s is not None and self.hop_s is not None and self.hop_s > self.length_s:
             raise HubError(
-                f"window.hop_s is {self.hop_s:g} s, longer than a window ({self.length_s:g} s): frames would be left out",
-                "give a hop of at most window.length_s",
+                f"window.hop_s is {self.hop_s:g} s, longer than a window ({self.length_s:g} s)",
+                "frames would be left out: give a hop of at most window.length_s",
                 usage=True,
             )
 

@@ -5,21 +5,17 @@ Written from the paper and from Kingma & Dhariwal 2018 (Glow); it reads the publ
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.interfaces import Encoder, Renderer
-from braindecode_hub.media import audio_bytes
-from braindecode_hub.types import Array, Artifact, Context, Prediction, Space
-from braindecode_hub_audio_seeg.mel import Mel, MelSpec
-from braindecode_hub_audio_seeg.vocoder import checked_mel, limited
+from braindecode_hub.types import Array
+from braindecode_hub_audio_seeg.mel import MelSpec
 from braindecode_hub_audio_seeg.waveglow_files import Shape, read_waveglow, write_waveglow
 
 BIAS_FRAMES = 88
@@ -45,19 +41,19 @@ class WN(nn.Module):
             nn.Conv1d(wide, 2 * wide if i < layers - 1 else wide, 1) for i in range(layers)
         )
         self.end = nn.Conv1d(wide, 2 * half, 1)
-        nn.init.zeros_(self.end.weight)  # Kingma & Dhariwal: a new coupling changes nothing
-        nn.init.zeros_(self.end.bias)
+        for last in self.end.parameters():
+            nn.init.zeros_(last)  # Kingma & Dhariwal: a new coupling changes nothing
 
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, half, steps) and (batch, n_mels * group, steps) to shift and log scale (batch, half, steps)."""
         x = self.start(x)
         wide, skipped = x.shape[1], 0
         # one layer's conditioning at a time: all layers' together would be the largest array by far
-        parts = zip(self.cond_layer.weight.split(2 * wide), self.cond_layer.bias.split(2 * wide), strict=True)
+        parts = zip(*(whole.chunk(len(self.in_layers)) for whole in self.cond_layer.parameters()), strict=True)
         for inward, outward, (weight, bias) in zip(self.in_layers, self.res_skip_layers, parts, strict=True):
             gates = inward(x) + functional.conv1d(condition, weight, bias)
             out = outward(torch.tanh(gates[:, :wide]) * torch.sigmoid(gates[:, wide:]))
-            if outward.out_channels > wide:
+            if out.shape[1] > wide:
                 x = x + out[:, :wide]
             skipped = skipped + out[:, -wide:]
         shift, log_scale = self.end(skipped).chunk(2, 1)
@@ -76,7 +72,8 @@ class Invertible1x1Conv(nn.Module):
         """Return the weight (channels, channels, 1) that undoes this one; inverted in float64."""
         weight = self.conv.weight
         where = "cpu" if weight.device.type == "mps" else weight.device  # there is no float64 on mps
-        return torch.linalg.inv(weight[..., 0].to(where, torch.float64)).to(weight.device, weight.dtype)[..., None]
+        inverse: Tensor = torch.linalg.inv(weight[..., 0].to(where, torch.float64))
+        return inverse.to(weight.device, weight.dtype)[..., None]
 
 
 class WaveGlow(nn.Module):
@@ -105,19 +102,24 @@ class WaveGlow(nn.Module):
         """Tell whether `early_size` channels leave before this flow."""
         return flow > 0 and flow % self.shape.early_every == 0
 
+    def steps(self) -> list[tuple[WN, Invertible1x1Conv]]:
+        """Return the flows in the order from speech to noise: each one's coupling and mixing."""
+        pairs = list(zip(self.WN, self.convinv, strict=True))
+        return cast(list[tuple[WN, Invertible1x1Conv]], pairs)
+
     @property
     def reach(self) -> int:
         """Frames to either side that a sample depends on, through all flows and the upsampling."""
         each = (2**self.shape.layers - 1) * (self.shape.kernel - 1) // 2
-        samples = self.shape.flows * each * self.shape.group
+        samples: int = self.shape.flows * each * self.shape.group
         return -(-samples // self.shape.hop) + -(-self.shape.win // self.shape.hop)
 
     def condition(self, mel: Tensor, samples: int) -> Tensor:
         """Upsample (batch, n_mels, frames) and group it: (batch, n_mels * group, samples // group)."""
-        up = self.upsample(mel)[..., :samples]
+        up: Tensor = self.upsample(mel)[..., :samples]
         if up.shape[-1] < samples:
             raise HubError(f"{mel.shape[-1]} frames of mel do not last for {samples} samples", "cut both alike")
-        return up.unflatten(-1, (-1, self.shape.group)).transpose(2, 3).flatten(1, 2)
+        return up.reshape(*up.shape[:2], -1, self.shape.group).transpose(2, 3).flatten(1, 2)
 
     def forward(self, mel: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (batch, group, samples // group) and log |det dz/daudio| (batch,).
@@ -128,9 +130,9 @@ class WaveGlow(nn.Module):
         if audio.shape[-1] % self.shape.group:
             raise HubError(f"{audio.shape[-1]} samples are no multiple of {self.shape.group}", "cut the audio")
         condition = self.condition(mel, audio.shape[-1])
-        x = audio.unflatten(-1, (-1, self.shape.group)).transpose(1, 2)
+        x = audio.reshape(len(audio), -1, self.shape.group).transpose(1, 2)
         outputs, log_det = [], audio.new_zeros(len(audio))
-        for flow, (coupling, mixing) in enumerate(zip(self.WN, self.convinv, strict=True)):
+        for flow, (coupling, mixing) in enumerate(self.steps()):
             if self.early(flow):
                 outputs.append(x[:, : self.shape.early_size])
                 x = x[:, self.shape.early_size :]
@@ -142,18 +144,21 @@ class WaveGlow(nn.Module):
             log_det = log_det + x.shape[-1] * torch.linalg.slogdet(mixing.conv.weight[..., 0])[1]
         return torch.cat([*outputs, x], 1), log_det
 
-    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Draw the noise of `infer`, on the CPU: standard normal, in the order in which it is used.
+    def noise_shapes(self, batch: int, frames: int) -> list[tuple[int, int, int]]:
+        """Return the shapes of the noise of `infer` in the order drawn.
 
         First (batch, 4, steps) for the last flow, then (batch, 2, steps) for each early output from the last to
         the first; steps = frames * hop // group; 4 and 2 in the published network.
         """
         steps = frames * self.shape.hop // self.shape.group
         early = sum(self.early(flow) for flow in range(self.shape.flows))
-        sizes = [self.left, *[self.shape.early_size] * early]
-        return [torch.randn(batch, size, steps, generator=generator) for size in sizes]
+        return [(batch, size, steps) for size in (self.left, *[self.shape.early_size] * early)]
 
-    @torch.inference_mode()
+    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Draw the noise of `infer`, standard normal, on the CPU, in the order and shapes of `noise_shapes`."""
+        return [torch.randn(shape, generator=generator) for shape in self.noise_shapes(batch, frames)]
+
+    @torch.no_grad()
     def infer(
         self,
         mel: Tensor | Array,
@@ -174,34 +179,30 @@ class WaveGlow(nn.Module):
         batch, _, frames = mel.shape
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         noise = self.draw(batch, frames, generator) if noise is None else list(noise)
-        wanted = [tuple(one.shape) for one in self.draw(batch, 0)]
-        steps = self.shape.hop // self.shape.group
-        if [tuple(one.shape) for one in noise] != [(*one[:2], frames * steps) for one in wanted]:
+        if [tuple(one.shape) for one in noise] != self.noise_shapes(batch, frames):
             raise HubError("the noise has another shape than the mel needs", "draw it by WaveGlow.draw")
         if chunk is None or chunk >= frames:
             return self._sound(mel, [one.to(mel) * sigma for one in noise])
         if chunk < 1:
             raise HubError(f"a chunk of {chunk} frames is none", "give 1 frame or more", usage=True)
+        steps = self.shape.hop // self.shape.group
         out = mel.new_empty(batch, frames * self.shape.hop)
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
             first, last = max(0, start - self.reach), min(frames, stop + self.reach)
             part = [one[..., first * steps : last * steps].to(mel) * sigma for one in noise]
-            begin = (start - first) * self.shape.hop
-            sound = self._sound(mel[..., first:last], part)
-            out[:, start * self.shape.hop : stop * self.shape.hop] = sound[
-                :, begin : begin + (stop - start) * self.shape.hop
-            ]
+            sound = self._sound(mel[..., first:last], part)[:, (start - first) * self.shape.hop :]
+            out[:, start * self.shape.hop : stop * self.shape.hop] = sound[:, : (stop - start) * self.shape.hop]
         return out
 
     def _sound(self, mel: Tensor, noise: list[Tensor]) -> Tensor:
         condition = self.condition(mel, mel.shape[-1] * self.shape.hop)
         x, *early = noise
-        for flow in reversed(range(self.shape.flows)):
+        for flow, (coupling, mixing) in reversed(list(enumerate(self.steps()))):
             kept, changed = x.chunk(2, 1)
-            shift, log_scale = self.WN[flow](kept, condition)
+            shift, log_scale = coupling(kept, condition)
             x = torch.cat([kept, (changed - shift) * torch.exp(-log_scale)], 1)
-            x = functional.conv1d(x, self.convinv[flow].inverse())
+            x = functional.conv1d(x, mixing.inverse())
             if self.early(flow):
                 x = torch.cat([early.pop(0), x], 1)
         return x.transpose(1, 2).flatten(1)
@@ -234,7 +235,7 @@ def load_waveglow(path: Path | str) -> WaveGlow:
         if found != wanted.get(name):
             raise HubError(f"{path}: {name} is {found}, not {wanted.get(name, 'known')}", remedy)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
-    for flow, mixing in enumerate(network.convinv):
+    for flow, (_, mixing) in enumerate(network.steps()):
         if not torch.linalg.cond(mixing.conv.weight.detach()[..., 0].double()) < 1e6:
             raise HubError(f"{path}: convinv.{flow} cannot be inverted", remedy)
     return network.eval().requires_grad_(False)
@@ -263,7 +264,7 @@ class Denoiser:
         window = torch.hann_window(spec.win, device=audio.device)
         return torch.stft(audio, spec.n_fft, spec.hop, spec.win, window, return_complex=True)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, audio: Tensor, strength: float = 0.1) -> Tensor:
         """Return (batch, samples) without `strength` times the hum; 0 changes nothing."""
         if not strength:

@@ -176,7 +176,7 @@ def _numbered(weights: dict[str, np.ndarray], prefix: str, kind: str) -> list[np
 
 def _shape(weights: Mapping[str, np.ndarray], given: Mapping[str, Any]) -> Shape:
     """Read the sizes off the weights; what they do not show (the hop) comes from the file, or is the published."""
-    sizes = []
+    sizes: list[int] = []
     while (name := f"convinv.{len(sizes)}.conv.weight") in weights:
         sizes.append(len(weights[name]))
     n_mels, _, win = weights["upsample.weight"].shape
