@@ -433,7 +433,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_speech_is_found_in_files_given_by_data(own: Path, tmp_path: Path) -> None:
     given = ["--data", str(own)]
-    for change in ("dataset.rate=512", "dataset.line_freq=50", "renderer.iterations=4"):
+    for change in (
+        "dataset.rate=512",
+        "dataset.line_freq=50",
+        "renderer.iterations=4",
+        "metrics=[audio_seeg/mel_correlation]",
+    ):
         given += ["--set", change]
     done = hub("run", "audio_seeg", *given, "--jobs", "1", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr

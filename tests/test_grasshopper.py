@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,7 @@ def test_trials_are_apart_so_that_no_control_is_empty(files: dict[str, Path]) ->
     trials = read(files).trials()
     assert len(trials) == 20
     assert {trial.groups["subject"] for trial in trials} == {"cutoff-200", "cutoff-800"}
-    assert all(
-        b.start - a.stop >= 0.05 - 1e-9 for a, b in zip(trials, trials[1:], strict=False) if a.recording == b.recording
-    )
+    assert all(b.start - a.stop >= 0.05 - 1e-9 for a, b in itertools.pairwise(trials) if a.recording == b.recording)
     assert all((trial.start, trial.stop) == (trial.stimulus_start, trial.stimulus_stop) for trial in trials)
 
 

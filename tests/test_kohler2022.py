@@ -1,4 +1,4 @@
-"""Kohler et al. 2022 in its published layout, from a small server that answers as OSF does; never seen the real files."""
+"""Kohler et al. 2022 in its published layout, from a small server that answers as OSF does."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def npy(values: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def patients() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(sEEG (time, channels), audio (samples,)) of two patients: 1024 Hz and 22,050 Hz, montages of 6 and 9 contacts."""
+    """SEEG (time, channels) at 1024 Hz and audio (samples,) at 22,050 Hz of two patients, 6 and 9 contacts."""
     rng = np.random.default_rng(0)
     found = {}
     for name, channels in (("p1", 6), ("p2", 9)):
@@ -154,7 +154,13 @@ def test_it_says_that_it_was_never_seen_to_work() -> None:
 @pytest.mark.usefixtures("osf")
 def test_a_run_says_unverified_and_noise_is_not_decoded(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINDECODE_HUB_CACHE", str(tmp_path / "cache"))
-    quick = {"dataset.patients": [1], "renderer.iterations": 2, "split.gap_s": 0.5, "split.blocks": 1}
+    quick = {
+        "dataset.patients": [1],
+        "renderer.iterations": 2,
+        "metrics": ["audio_seeg/mel_correlation"],
+        "split.gap_s": 0.5,
+        "split.blocks": 1,
+    }
     run = bdh.run("audio_seeg", preset="kohler2022", set=quick, dev=True, jobs=1, out=tmp_path)
     assert "UNVERIFIED" in run.metrics["flags"]
     assert run.metrics["simulated"] is False

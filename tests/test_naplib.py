@@ -21,6 +21,7 @@ from braindecode_hub_audio_seeg.naplib import SHA256, URI, Naplib
 h5py = pytest.importorskip("h5py")
 
 AUDIO = Space("audio", ("time",), 11025.0)
+ONE = {"metrics": ["audio_seeg/mel_correlation"]}
 NAMES = ("F7", "F3", "Fz", "F4", "F8", "T3", "C3", "Cz", "C4", "T4")
 
 
@@ -198,7 +199,7 @@ def test_bins_above_the_audio_s_nyquist_are_dropped_named_and_not_scored(
     speaking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Naplib, "prepare", lambda self, ctx: self.read(speaking))
-    above = {"targets.mel.0.fmax": 8000.0, "renderer.fmax": 8000.0, "renderer.iterations": 4}
+    above = {"targets.mel.0.fmax": 8000.0, "renderer.fmax": 8000.0, "renderer.iterations": 4, **ONE}
     run = bdh.run("audio_seeg", preset="naplib", set=above, dev=True, jobs=1, out=tmp_path)
     reason = run.metrics["reasons"]["scores.excluded_bins"]
     assert "79" in reason
@@ -231,7 +232,7 @@ def test_the_real_file_is_what_it_is_said_to_be(real: Naplib) -> None:
 @pytest.mark.network
 @pytest.mark.slow
 def test_speech_is_found_in_the_real_file(real: Naplib, tmp_path: Path) -> None:
-    run = bdh.run("audio_seeg", preset="naplib", dev=True, jobs=1, out=tmp_path)
+    run = bdh.run("audio_seeg", preset="naplib", set=ONE, dev=True, jobs=1, out=tmp_path)
     assert run.metrics["scores"]["mel_correlation"]["value"] > 0.6
     assert run.metrics["scores"]["mel_correlation"]["p"] <= 0.01
     assert run.metrics["simulated"] is True
