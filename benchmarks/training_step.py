@@ -13,11 +13,12 @@ import argparse
 import time
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from braindecode_hub_audio_seeg.attention_network import PAPER, AttentionNetwork
 from braindecode_hub_audio_seeg.conv_gru_network import PAPER as FRONT
 from braindecode_hub_audio_seeg.conv_gru_network import ConvGruNetwork, sinusoids
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 FRAMES, STEPS, BINS = 35, 23, 80
 
@@ -41,12 +42,12 @@ class StepByStep(Both):
     def forward(self, x: Tensor, target: Tensor | None = None, forced: Tensor | None = None) -> Tensor:
         net, where = self.decoder, self.decoder.where
         for convolution, norm in zip(self.encoder.convolutions, self.encoder.norms, strict=True):
-            x = F.elu(norm(convolution(x)))
-        x = F.max_pool1d(x, 2).transpose(1, 2)
+            x = functional.elu(norm(convolution(x)))
+        x = functional.max_pool1d(x, 2).transpose(1, 2)
         x = torch.cat([x, sinusoids(x.shape[1], 32).expand(len(x), -1, -1)], dim=-1)
         states = []
         for gru in self.encoder.grus:
-            x, state = gru(F.dropout(x, FRONT.dropout, self.training))
+            x, state = gru(functional.dropout(x, FRONT.dropout, self.training))
             states.append(state.transpose(0, 1).flatten(1))
         h = torch.tanh(net.bridge(torch.cat(states, dim=1)))
         keys = where.memory(x)
@@ -56,7 +57,7 @@ class StepByStep(Both):
         for t in range(FRAMES):
             seen = frame
             for layer in net.prenet:
-                seen = F.dropout(F.elu(layer(seen)), PAPER.dropout, self.training)
+                seen = functional.dropout(functional.elu(layer(seen)), PAPER.dropout, self.training)
             position = sinusoids(FRAMES, 32)[t].expand(len(x), -1)
             h = net.gru(torch.cat([seen, context, position], dim=1), h)
             if where.location:
@@ -68,7 +69,9 @@ class StepByStep(Both):
             previous = torch.softmax(energy, dim=1)
             cumulative = cumulative + previous
             context = (previous[:, :, None] * keys).sum(1)
-            hidden = F.dropout(F.elu(net.head[0](torch.cat([h, context], dim=1))), PAPER.dropout, self.training)
+            hidden = functional.dropout(
+                functional.elu(net.head[0](torch.cat([h, context], dim=1))), PAPER.dropout, self.training
+            )
             frame = net.head[1](hidden)
             made.append(frame)
             if forced is not None and target is not None:
@@ -87,7 +90,7 @@ def step_seconds(model: nn.Module, batch: int, channels: int, steps: int) -> flo
     for _ in range(steps + 1):
         began = time.process_time()
         optimiser.zero_grad(set_to_none=True)
-        F.mse_loss(model(x, target, forced), target).backward()
+        functional.mse_loss(model(x, target, forced), target).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimiser.step()
         taken.append(time.process_time() - began)

@@ -174,6 +174,15 @@ class Bumped(Counted):
     version = "2"
 
 
+def test_a_higher_version_of_the_same_class_computes_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (Toy(stimuli=1), [Counted(half_s=0.1)], Stretch("s0-r0", 0.0, 20.0))
+    prepare_brain(*asked, Cache(tmp_path))
+    monkeypatch.setattr(Counted, "version", "2")
+    Counted.calls = 0
+    prepare_brain(*asked, Cache(tmp_path))
+    assert Counted.calls == 1
+
+
 class Other(Toy):
     def fingerprint(self) -> str:
         return "other data"

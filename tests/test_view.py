@@ -147,11 +147,11 @@ def test_a_planted_lag_is_found_at_exactly_that_frame() -> None:
 
 
 def test_edges_are_repeated_and_never_wrapped() -> None:
-    view = clock_view(((0.0, 3.0),), window=Window(1.0, 1.0, 0.5), stop=3.2)
+    view = clock_view(((5.0, 8.0),), window=Window(1.0, 1.0, 0.5), origin=5.0, stop=8.2)
     brain, _ = all_batches(view)
-    np.testing.assert_array_equal(brain[0, 0, :50], 0.0)
-    np.testing.assert_allclose(brain[0, 0, 50:], np.arange(150) / 100, atol=1e-5)
-    np.testing.assert_allclose(brain[-1, 0, -31:], 3.19, atol=1e-5)
+    np.testing.assert_array_equal(brain[0, 0, :50], 5.0)
+    np.testing.assert_allclose(brain[0, 0, 50:], 5.0 + np.arange(150) / 100, atol=1e-5)
+    np.testing.assert_allclose(brain[-1, 0, -31:], 8.19, atol=1e-5)
     assert (np.diff(brain[:, 0], axis=-1) >= 0).all()
 
 

@@ -365,6 +365,28 @@ def test_a_file_of_another_kind_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in caught.value.cause and str(path) in caught.value.cause
 
 
+def test_a_module_that_holds_odd_things_is_one_line(tmp_path: Path) -> None:
+    """A hostile file may say anything of a module that is read by name: lists for dictionaries, empty arrays."""
+    state = made().state_dict()
+    for number, odd in enumerate([[1], {"a": 1}, {"upsample": 3}, None, "text", {3: torch.zeros(2)}]):
+        path = tmp_path / f"{number}.pt"
+        glow = types.ModuleType("glow")
+        glow.WaveGlow = type("WaveGlow", (), {"__module__": "glow"})
+        sys.modules["glow"] = glow
+        try:
+            model = glow.WaveGlow()
+            vars(model).update({"_modules": odd, "_parameters": odd})
+            torch.save({"model": model}, path)
+        finally:
+            sys.modules.pop("glow")
+        with pytest.raises(HubError, match="holds no WaveGlow"):
+            load_waveglow(path)
+    for name, value in (("upsample.weight", (80, 80, 0)), ("WN.0.in_layers.0.weight", (10**6, 0, 3))):
+        torch.save({"state_dict": {**state, name: torch.zeros(value)}}, tmp_path / "empty.pt")
+        with pytest.raises(HubError, match=f"{name} is empty"):
+            load_waveglow(tmp_path / "empty.pt")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_truncated_file_is_one_line(tmp_path: Path, zipped: bool) -> None:
     path = tmp_path / "whole.pt"
@@ -422,7 +444,7 @@ def test_the_renderer_makes_speech_of_the_runs_seed(weights: str) -> None:
     assert np.abs(first.array - other.array).max() > 1e-3
     [quiet] = WaveGlowRenderer(path=weights, sigma=0.7, denoise=0.5).render({"mel": mel}, Context(seed=1))
     assert np.abs(first.array - quiet.array).max() > 1e-3
-    assert renderer.configuration() == {"path": weights, "sigma": 0.7, "denoise": 0.0, "chunk_frames": 400}
+    assert renderer.configuration() == {"path": weights, "sigma": 0.7, "denoise": 0.0, "chunk_frames": 800}
     assert renderer.state() == ({}, {})
 
 

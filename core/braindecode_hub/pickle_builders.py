@@ -32,6 +32,10 @@ def _set(items: Any = ()) -> set[Any]:
     return set(items)
 
 
+def _frozenset(items: Any = ()) -> frozenset[Any]:
+    return frozenset(items)
+
+
 def _bytes(text: Any = "", coding: Any = "latin1") -> bytes:
     if type(text) is not str or coding != "latin1":
         raise refusal("it encodes something other than bytes")
@@ -94,6 +98,7 @@ BUILDERS: dict[str, Builder] = {
     "_codecs encode": _bytes,
     "numpy dtype": _dtype,
     **{f"{module} set": _set for module in ("builtins", "__builtin__")},
+    **{f"{module} frozenset": _frozenset for module in ("builtins", "__builtin__")},
     **{f"{module} bytes": _bytes for module in ("builtins", "__builtin__")},
     **{f"{package}.multiarray _reconstruct": _array for package in _NUMPY},
     **{f"{package}.multiarray scalar": _scalar for package in _NUMPY},

@@ -12,6 +12,7 @@ import numpy as np
 
 from braindecode_hub.cache import Cache
 from braindecode_hub.controls import Noise, relabel, shuffle_targets
+from braindecode_hub.environment import context
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.manager import Manager
@@ -27,8 +28,10 @@ def study_of(config: Mapping[str, Any], cache: str | None, seed: int, device: st
     """Return the study of a run's configuration, built once in each process."""
     key = json.dumps([config, cache, seed, device], sort_keys=True)
     if key not in _studies:
-        pipeline = build(config["pipeline"], pipeline_part(dict(config)), Manager())
-        ctx = Context(seed=seed, device=device, cache=Cache(Path(cache) if cache else None), network=False)
+        manager = Manager()
+        pipeline = build(config["pipeline"], pipeline_part(dict(config)), manager)
+        kept = Cache(Path(cache) if cache else None)
+        ctx = context(seed=seed, device=device, cache=kept, manager=manager, network=False)
         pipeline.dataset.prepare(ctx)
         remember(config, cache, seed, device, Study(pipeline, ctx, subjects=config["run"]["subjects"]))
     return _studies[key]

@@ -77,6 +77,13 @@ class Progress:
     best: dict[str, Array] = field(default_factory=dict)
     since_best: int = 0
 
+    def note(self, loss: float, module: torch.nn.Module) -> None:
+        """Take the validation loss of a module, and its weights if it is the best so far."""
+        self.history.append([self.step, loss])
+        self.since_best += 1
+        if loss < self.best_loss:
+            self.best_step, self.best_loss, self.best, self.since_best = self.step, loss, module_state(module), 0
+
 
 # Where and how torch computes
 
@@ -86,11 +93,8 @@ def resolve_device(asked: str) -> torch.device:
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = torch.device(asked)
-    present = {
-        "cuda": torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not present.get(found.type, True):
+    cuda = torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count()
+    if not {"cuda": cuda, "mps": torch.backends.mps.is_available()}.get(found.type, True):
         raise HubError(f"this machine has no {asked}", "use --device auto, or --device cpu")
     return found
 
@@ -119,7 +123,7 @@ def settings(device: torch.device, threads: int | None = 1) -> Iterator[None]:
 
 @contextmanager
 def seeded(ctx: Context, *key: str | int) -> Iterator[None]:
-    """Draw all of torch's random numbers (weights, dropout) from the stream of `key`; the global ones stay untouched."""
+    """Draw all of torch's random numbers (weights, dropout) from `key`'s stream; the global ones stay as they were."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(ctx.rng(*key).integers(2**63)))
@@ -189,27 +193,33 @@ def fit_module(
     optimiser = torch.optim.AdamW(module.parameters(), lr=training.rate, weight_decay=training.weight_decay)
     folder = None if ctx.out is None else ctx.out / CHECKPOINTS
     key = _key(module, training, ctx, name, len(train))
+
+    def tell(tag: str, value: float) -> None:
+        ctx.log({"kind": "scalar", "tag": f"{name}/{tag}", "step": done.step, "value": value})
+
+    def validate() -> None:
+        value = _validated(module, loss, val, training.batch_size)
+        done.note(_finite(value, "validation", name, done.step), module)
+        tell("val_loss", value)
+
     with seeded(ctx, name, "training"):
-        done = _resume(folder, key, module, optimiser)
-        if done is None:
-            done = Progress()
-            _validate(module, loss, val, training, ctx, done, name)
+        resumed = _resume(folder, key, module, optimiser)
+        done = resumed or Progress()
+        if resumed is None:
+            validate()
         for batch in _batches(train, training.batch_size, ctx, name, done.step, total):
             if training.patience is not None and done.since_best > training.patience:
                 break
-            rate = training.rate_at(done.step, per_pass)
-            value = _step(module, loss, batch, optimiser, rate, training.clip)
+            module.train()
+            for group in optimiser.param_groups:
+                group["lr"] = training.rate_at(done.step, per_pass)
+            value = _finite(_descend(loss(batch), module, optimiser, training.clip), "training", name, done.step + 1)
             done.step += 1
-            if not math.isfinite(value):
-                raise HubError(
-                    f"{name}: the training loss is {value} at step {done.step}",
-                    "check the input for extreme values, or lower the learning rate",
-                )
-            for tag, number in (("loss", value), ("rate", rate)):
-                ctx.log({"kind": "scalar", "tag": f"{name}/{tag}", "step": done.step, "value": number})
+            tell("loss", value)
+            tell("rate", optimiser.param_groups[0]["lr"])
             ctx.log({"kind": "progress", "stage": "train", "done": done.step, "total": total})
             if done.step % every == 0 or done.step == total:
-                _validate(module, loss, val, training, ctx, done, name)
+                validate()
                 if watch is not None:
                     watch(done.step)
                 _save(folder, key, module, optimiser, done)
@@ -218,20 +228,11 @@ def fit_module(
     return done
 
 
-def _step(
-    module: torch.nn.Module,
-    loss: Callable[[Batch], torch.Tensor],
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    rate: float,
-    clip: float | None,
+def _descend(
+    value: torch.Tensor, module: torch.nn.Module, optimiser: torch.optim.Optimizer, clip: float | None
 ) -> float:
-    """Do one step of gradient descent; returns the loss before it."""
-    module.train()
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    """Do one step of gradient descent on the loss `value`; returns it as a number."""
     optimiser.zero_grad(set_to_none=True)
-    value = loss(batch)
     value.backward()  # type: ignore[no-untyped-call]
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
@@ -239,30 +240,19 @@ def _step(
     return float(value.detach())
 
 
-def _validate(
-    module: torch.nn.Module,
-    loss: Callable[[Batch], torch.Tensor],
-    val: View,
-    training: Training,
-    ctx: Context,
-    done: Progress,
-    name: str,
-) -> None:
-    """Score the validation side and keep the weights if they are the best so far."""
+def _validated(module: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], val: View, size: int) -> float:
+    """Return the mean loss over the windows of the validation side."""
     module.eval()
     with torch.inference_mode():
-        losses = [(len(batch), float(loss(batch))) for batch in val.batches(training.batch_size)]
-    value = sum(count * one for count, one in losses) / sum(count for count, _ in losses)
-    if not math.isfinite(value):
-        raise HubError(
-            f"{name}: the validation loss is {value} after step {done.step}",
-            "check the input for extreme values, or lower the learning rate",
-        )
-    done.history.append([done.step, value])
-    done.since_best += 1
-    if value < done.best_loss:
-        done.best_step, done.best_loss, done.best, done.since_best = done.step, value, module_state(module), 0
-    ctx.log({"kind": "scalar", "tag": f"{name}/val_loss", "step": done.step, "value": value})
+        losses = [(len(batch), float(loss(batch))) for batch in val.batches(size)]
+    return sum(count * one for count, one in losses) / sum(count for count, _ in losses)
+
+
+def _finite(value: float, side: str, name: str, step: int) -> float:
+    if math.isfinite(value):
+        return value
+    cause = f"{name}: the {side} loss is {value} at step {step}"
+    raise HubError(cause, "check the input for extreme values, or lower the learning rate")
 
 
 def _batches(train: View, size: int, ctx: Context, name: str, start: int, total: int) -> Iterator[Batch]:
@@ -284,9 +274,7 @@ def _key(module: torch.nn.Module, training: Training, ctx: Context, name: str, w
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _save(
-    folder: Path | None, key: str, module: torch.nn.Module, optimiser: torch.optim.Optimizer, done: Progress
-) -> None:
+def _save(folder: Path | None, key: str, module: torch.nn.Module, optimiser: Any, done: Progress) -> None:
     if folder is None:
         return
     weights = module_state(module)
@@ -306,9 +294,7 @@ def _save(
     write_whole(folder / "best.json", json.dumps(best if done.best_step else {**best, "file": None}) + "\n")
 
 
-def _resume(
-    folder: Path | None, key: str, module: torch.nn.Module, optimiser: torch.optim.Optimizer
-) -> Progress | None:
+def _resume(folder: Path | None, key: str, module: torch.nn.Module, optimiser: Any) -> Progress | None:
     """Put everything back from the last checkpoint of the same training; None if there is none."""
     path = None if folder is None else folder / "last.safetensors"
     if path is None or not path.is_file():

@@ -46,9 +46,9 @@ def register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def report_sections(run: Any) -> list[Section]:
-    """Return the players and mels of a run of this plugin."""
+    """Return the players and mels of a run of this plugin, and the maps of its attention."""
     if run.config.get("plugin") != "audio_seeg":
         return []
-    from braindecode_hub_audio_seeg.report import sections
+    from braindecode_hub_audio_seeg import report, report_attention
 
-    return sections(run)
+    return [*report.sections(run), *report_attention.sections(run)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from braindecode_hub.interfaces import Decoder, Encoder, State
 from braindecode_hub.parts.ridge import Ridge
 from braindecode_hub.types import Array, Batch, Context, Prediction, Space
 from braindecode_hub.view import View
+from braindecode_hub_audio_seeg.electrodes import LOOKED_AT, contribution, some_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 NAME = "audio_seeg/attention"
 BATCH = 64
 """Windows decoded at once."""
-
-LOOKED_AT = 48
-"""Validation windows that an electrode's contribution is measured on."""
 
 CONTROL_STEPS = 50
 """Most training steps of a control's refit."""
@@ -38,13 +35,15 @@ class Attention(Decoder):
     learned to `core/ridge` (fitted in closed form on the same features, lags `lags_s`): training begins exactly at
     ridge, and ridge stays if nothing validates better; "none": from scratch. `size`: "small", or "paper", the network
     of Kohler et al. 2022 with its faults corrected (8.63 M parameters with conv_gru's at 100 channels). `loss`: "mse"
-    or "l1", in the target's fitted units. `teacher_forcing`: probability, for each training window, that frames follow
-    the true ones; never at evaluation. Training: AdamW with `rate`, `weight_decay`, gradients clipped at `clip`,
-    `schedule` as `braindecode_hub.torch.Training` says, at most `max_steps` (also for a control's refit: 50).
+    or "l1", in the target's fitted units. `teacher_forcing`: probability, for each training window, that frames
+    follow the true ones; `noise`: SD of white noise added to the network's features in training. Training: AdamW
+    with `rate`, `weight_decay`, gradients clipped at `clip`, `schedule` and `milestones` as
+    `braindecode_hub.torch.Training` says, at most `max_steps` (a control's refit: 50).
 
-    Learned besides the weights, for `examples` validation windows: `attention_` (examples, frames, steps), weights
-    that sum to 1 over steps; and `contribution_` (channels,): by how much the share of explained validation
-    variance falls when a channel is silenced in ridge and network alike (1 = all of it; 0 = nothing).
+    Learned besides the weights, unless `examples` is 0: `attention_` (examples, frames, steps), weights of so many
+    validation windows that sum to 1 over steps; and `contribution_` (channels,): by how much the share of explained
+    validation variance falls when a channel is silenced in ridge and network alike (1: all of it; 0: nothing), in
+    the order of `channels_` and `shafts_`.
     """
 
     requires = ("torch",)
@@ -64,11 +63,11 @@ class Attention(Decoder):
         lags_s: tuple[float, float] = (0.0, 0.3),
         loss: Literal["mse", "l1"] = "mse",
         teacher_forcing: float = 0.1,
-        noise: float = 0.0,
+        noise: float = 1.0,
         batch_size: int = 64,
-        max_steps: int = 150,
+        max_steps: int = 100,
         max_epochs: int | None = None,
-        rate: float = 2e-3,
+        rate: float = 3e-3,
         weight_decay: float = 1e-2,
         clip: float = 2.0,
         schedule: Literal["constant", "steps", "cosine"] = "cosine",
@@ -119,7 +118,7 @@ class Attention(Decoder):
     def fit(self, train: View, val: View, ctx: Context, *, encoder: Encoder) -> None:
         """Fit ridge, then train the encoder's learned tail and the attention network together.
 
-        Raises HubError for NaN, a target that is no mel, an encoder that cannot be trained, or a loss that is not finite.
+        Raises HubError for NaN, a target that is no mel, an untrainable encoder, or a loss that is not finite.
         """
         import torch
         from torch import nn
@@ -153,13 +152,13 @@ class Attention(Decoder):
                 with torch.inference_mode():
                     self._show(seen, step, ctx, number)
 
-            seen = _some(val, max(1, self.examples))
+            seen = some_windows(val, max(1, self.examples))
             done = fit_module(both, loss, train, val, ctx, self.training(), name=NAME, watch=watch)
             self.validation_ = done.history
             self.best_step_ = done.best_step
             if self.examples:
                 self.attention_ = self._run(step, seen.brain)[1]
-                self.contribution_ = self._contribution(step, _some(val, LOOKED_AT))
+                self.contribution_ = contribution(lambda x: self._run(step, x)[0], some_windows(val, LOOKED_AT))
 
     def decode(self, z: Array, x: Array) -> Prediction:
         """Predict {"mel": (batch, frames, bins) float32} from the memory z and, for ridge, the features x.
@@ -214,6 +213,8 @@ class Attention(Decoder):
         steps = memory.shape[1] - self.rows_
         self.step_times_ = [(number + 0.5) / steps * seconds for number in range(steps)]
         self.frame_times_ = [float(time) for time in train.frame_times("mel")]
+        sensors = train.items[0].recording
+        self.channels_, self.shafts_ = list(sensors.brain.channels), list(sensors.shafts)
 
     def _build(self, ctx: Context) -> None:
         """Make the network from what `_describe` noted; its first weights come from the context's own stream."""
@@ -225,7 +226,9 @@ class Attention(Decoder):
         times = torch.tensor(self.frame_times_), torch.tensor(self.step_times_)
         sizes = PAPER if self.size == "paper" else SMALL
         with seeded(ctx, NAME, "weights"):
-            network = AttentionNetwork(self.units_, self.rows_, self.bins_, sizes, self.kind, self.skip == "ridge", times)
+            network = AttentionNetwork(
+                self.units_, self.rows_, self.bins_, sizes, self.kind, self.skip == "ridge", times
+            )
         self._network = network.to(resolve_device(ctx.device)).eval()
 
     def _skip(self, x: Array, device: Any) -> Tensor | None:
@@ -245,23 +248,6 @@ class Attention(Decoder):
             frames, _, weights = self._network(step.module(tensor(x, device)), self._skip(x, device))
         return frames.cpu().numpy(), weights.cpu().numpy()
 
-    def _contribution(self, step: Any, batch: Batch) -> Array:
-        """Return (channels,): the share of explained variance that is lost without each channel."""
-        target = batch.target["mel"]
-        total = float(((target - target.mean(axis=(0, 1))) ** 2).mean())
-
-        def explained(x: Array) -> float:
-            return 1.0 - float(((self._run(step, x)[0] - target) ** 2).mean()) / total
-
-        whole = explained(batch.brain)
-        mean = batch.brain.mean(axis=(0, 2))
-        lost = []
-        for channel in range(batch.brain.shape[1]):
-            silenced = batch.brain.copy()
-            silenced[:, channel] = mean[channel]
-            lost.append(whole - explained(silenced))
-        return np.array(lost, np.float32)
-
     def _show(self, seen: Batch, step: Any, ctx: Context, number: int) -> None:
         """Log the first example's mel, truth above prediction, and its attention map."""
         if self.examples == 0:
@@ -269,7 +255,9 @@ class Attention(Decoder):
         frames, weights = self._run(step, seen.brain[:1])
         for tag, pair in (("mel", (seen.target["mel"][0], frames[0])), ("attention", (weights[0], weights[0]))):
             png, height, width = pair_png(*pair)
-            ctx.log({"kind": "image", "tag": f"{NAME}/{tag}", "step": number, "png": png, "height": height, "width": width})
+            ctx.log(
+                {"kind": "image", "tag": f"{NAME}/{tag}", "step": number, "png": png, "height": height, "width": width}
+            )
 
 
 def _built(encoder: Encoder, example: Batch, ctx: Context) -> tuple[Any, Array]:
@@ -301,15 +289,6 @@ def _check(train: View, val: View) -> None:
                         f"{NAME}: the {side} {what} hold NaN or infinity",
                         "mark bad channels, or cut that stretch out",
                     )
-
-
-def _some(view: View, count: int) -> Batch:
-    """Return at most `count` windows, evenly spaced over the view."""
-    found = list(view.batches(1))
-    chosen = [found[int(at)] for at in np.unique(np.linspace(0, len(found) - 1, count).astype(int))]
-    brain = np.concatenate([batch.brain for batch in chosen])
-    target = {name: np.concatenate([batch.target[name] for batch in chosen]) for name in chosen[0].target}
-    return replace(chosen[0], brain=brain, target=target, trials=[trial for batch in chosen for trial in batch.trials])
 
 
 def _under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -7,10 +7,11 @@ Chorowski et al. 2015.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from braindecode_hub_audio_seeg.conv_gru_network import sinusoids
 
@@ -63,11 +64,10 @@ class Where(nn.Module):
     def _folded(self, steps: int) -> Tensor:
         """Return convolution and projection as one matrix: (2 · steps, steps · hidden)."""
         identity = torch.eye(2 * steps, device=self.spread.weight.device).view(2 * steps, 2, steps)
-        return self.spread(self.convolution(identity).transpose(1, 2)).flatten(1)
+        folded: Tensor = self.spread(self.convolution(identity).transpose(1, 2))
+        return folded.flatten(1)
 
-    def forward(
-        self, asked: Tensor, keys: Tensor, folded: Tensor | None, past: Tensor, prior: Tensor | float
-    ) -> Tensor:
+    def forward(self, asked: Tensor, keys: Tensor, folded: Tensor | None, past: Tensor, prior: Tensor) -> Tensor:
         """Return weights (batch, steps), from asked (batch, queries) and past (batch, 2 · steps) weights."""
         query = self.query(asked)
         if folded is None:
@@ -83,7 +83,7 @@ class Postnet(nn.Module):
     def __init__(self, bins: int, channels: int, dropout: float) -> None:
         super().__init__()
         wide = [bins, *[channels] * 4, bins]
-        self.convolutions = nn.ModuleList(nn.Conv1d(i, o, 5, padding=2) for i, o in zip(wide[:-1], wide[1:], strict=True))
+        self.convolutions = nn.ModuleList(nn.Conv1d(i, o, 5, padding=2) for i, o in pairwise(wide))
         self.norms = nn.ModuleList(nn.BatchNorm1d(o) for o in wide[1:])
         self.dropout = dropout
 
@@ -92,7 +92,7 @@ class Postnet(nn.Module):
         x = frames.transpose(1, 2)
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             x = norm(convolution(x))
-            x = F.dropout(torch.tanh(x) if number < 4 else x, self.dropout, self.training)
+            x = functional.dropout(torch.tanh(x) if number < 4 else x, self.dropout, self.training)
         return x.transpose(1, 2)
 
 
@@ -103,14 +103,18 @@ class AttentionNetwork(nn.Module):
     `skip`, and begins as 0. `times`: (frames,) and (steps,) in seconds, for guided attention.
     """
 
+    apart: Tensor
+
     def __init__(
         self, units: int, rows: int, bins: int, sizes: Sizes, kind: str, residual: bool, times: tuple[Tensor, Tensor]
     ) -> None:
         super().__init__()
         hidden = sizes.hidden
-        self.rows, self.sizes, self.kind, self.residual = rows, sizes, kind, residual
+        self.rows, self.bins, self.sizes = rows, bins, sizes
         self.bridge = nn.Linear(max(1, rows) * units, hidden)
-        self.prenet = nn.ModuleList([nn.Linear(bins, sizes.prenet, bias=False), nn.Linear(sizes.prenet, sizes.prenet, bias=False)])
+        self.prenet = nn.ModuleList(
+            [nn.Linear(bins, sizes.prenet, bias=False), nn.Linear(sizes.prenet, sizes.prenet, bias=False)]
+        )
         queries = hidden if kind == "bahdanau" else sizes.prenet + sizes.positions + hidden
         self.where = Where(queries, units, hidden, kind == "bahdanau")
         self.gru = nn.GRUCell(sizes.prenet + hidden + sizes.positions, hidden)
@@ -136,42 +140,48 @@ class AttentionNetwork(nn.Module):
         keys, folded = self.where.begin(memory[:, self.rows :])
         frames = self.apart.shape[0]
         positions = sinusoids(frames, self.sizes.positions).to(memory)
-        weights = self.gru.weight_ih.split([self.gru.input_size - self.sizes.positions, self.sizes.positions], dim=1)
-        placed = F.linear(positions, weights[1], self.gru.bias_ih)
-        prior = -((self.apart - self.delay) * F.softplus(self.sharpness) ** 2) ** 2 if self.sizes.guided else None
-        use = target if self.training and forced is not None else None
-        given = None if use is None else (use, forced[:, None])  # type: ignore[index]
+        came = self.gru.input_size - self.sizes.positions
+        weights = self.gru.weight_ih[:, :came], self.gru.weight_ih[:, came:]
+        placed = functional.linear(positions, weights[1], self.gru.bias_ih)
+        prior = self._prior()
+        follows = forced[:, None] if self.training and forced is not None and target is not None else None
 
         h = torch.tanh(self.bridge(rows))
         context = keys.new_zeros(len(keys), keys.shape[2])
         past = keys.new_zeros(len(keys), 2, keys.shape[1])
-        frame = keys.new_zeros(len(keys), self.head[1].out_features)
+        frame = keys.new_zeros(len(keys), self.bins)
         made, attended = [], []
         for t in range(frames):
-            seen = self._drop(F.elu(self.prenet[0](frame)))
-            seen = self._drop(F.elu(self.prenet[1](seen)))
+            seen = self._drop(functional.elu(self.prenet[0](frame)))
+            seen = self._drop(functional.elu(self.prenet[1](seen)))
             h = self._turn(torch.cat([seen, context], dim=1), placed[t], weights[0], h)
             asked = h if folded is not None else torch.cat([seen, positions[t].expand(len(h), -1), h], dim=1)
-            weight = self.where(asked, keys, folded, past.flatten(1), 0.0 if prior is None else prior[t])
+            weight = self.where(asked, keys, folded, past.flatten(1), prior[t])
             past = torch.stack([weight, past[:, 1] + weight], dim=1) if folded is not None else past
             context = torch.bmm(weight[:, None], keys)[:, 0]
-            frame = self.head[1](self._drop(F.elu(self.head[0](torch.cat([h, context], dim=1)))))
+            frame = self.head[1](self._drop(functional.elu(self.head[0](torch.cat([h, context], dim=1)))))
             frame = frame if skip is None else frame + skip[:, t]
             made.append(frame)
             attended.append(weight)
-            if given is not None:
-                frame = torch.where(given[1], given[0][:, t], frame)
+            if follows is not None:
+                frame = torch.where(follows, target[:, t], frame)  # type: ignore[index]
         first = torch.stack(made, dim=1)
         return first + self.postnet(first), first, torch.stack(attended, dim=1)
+
+    def _prior(self) -> Tensor:
+        """Return what is added to energies (frames, steps): a bell around the frame's own time plus a learned delay."""
+        if not self.sizes.guided:
+            return torch.zeros_like(self.apart)
+        return -(((self.apart - self.delay) * functional.softplus(self.sharpness) ** 2) ** 2)
 
     def _turn(self, x: Tensor, placed: Tensor, weight: Tensor, h: Tensor) -> Tensor:
         """Take one step of the GRU (Cho et al. 2014): (batch, hidden); `placed` is the position's share."""
         came = torch.addmm(placed, x, weight.t())
-        kept = F.linear(h, self.gru.weight_hh, self.gru.bias_hh)
+        kept = functional.linear(h, self.gru.weight_hh, self.gru.bias_hh)
         size = h.shape[1]
         gates = torch.sigmoid(came[:, : 2 * size] + kept[:, : 2 * size])
         new = torch.tanh(torch.addcmul(came[:, 2 * size :], gates[:, :size], kept[:, 2 * size :]))
         return torch.lerp(new, h, gates[:, size:])
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.sizes.dropout, self.training)
+        return functional.dropout(x, self.sizes.dropout, self.training)

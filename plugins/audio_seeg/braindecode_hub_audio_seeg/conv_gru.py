@@ -111,5 +111,5 @@ class ConvGru(Encoder):
     def _front(self) -> Any:
         from braindecode_hub_audio_seeg.conv_gru_network import PAPER, SMALL
 
-        given = {"hidden": self.hidden, "layers": self.layers, "dropout": self.dropout}
+        given: dict[str, Any] = {"hidden": self.hidden, "layers": self.layers, "dropout": self.dropout}
         return replace(PAPER if self.size == "paper" else SMALL, **{k: v for k, v in given.items() if v is not None})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class ConvGruNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, time) to (batch, layers + steps, 2 · hidden)."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.elu(norm(convolution(x)))
+            x = functional.elu(norm(convolution(x)))
         if self.front.pool > 1:
-            x = F.max_pool1d(x, self.front.pool)
+            x = functional.max_pool1d(x, self.front.pool)
         x = x.transpose(1, 2)
         positions = sinusoids(x.shape[1], self.front.positions).to(x)
         x = torch.cat([x, positions.expand(len(x), -1, -1)], dim=-1)
         last = []
         for gru in self.grus:
-            x = F.dropout(x, self.front.dropout, self.training)
+            x = functional.dropout(x, self.front.dropout, self.training)
             x, state = gru(x)
             last.append(state.transpose(0, 1).flatten(1))
         return torch.cat([torch.stack(last, dim=1), x], dim=1)

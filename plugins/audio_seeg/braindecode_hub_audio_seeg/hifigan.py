@@ -6,6 +6,7 @@ Written from the paper; it reads the published checkpoints, `{"generator": state
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class HifiGan(nn.Module):
     def __init__(self, config: Config = V1, spec: MelSpec | None = None) -> None:
         super().__init__()
         self.config = config
-        self.hop = int(np.prod(config.upsample_rates))
+        self.hop = math.prod(config.upsample_rates)
         self.spec = spec or MelSpec(n_mels=config.num_mels, hop=self.hop)
         width = config.upsample_initial_channel
         self.conv_pre = nn.Conv1d(config.num_mels, width, 7, padding=3)
@@ -134,6 +135,8 @@ def load_hifigan(path: Path | str, config: Path | str | Mapping[str, Any] | None
             network = HifiGan(sizes, spec)
     except (ValueError, TypeError, RuntimeError) as error:
         raise HubError(f"{path} holds no HiFi-GAN generator: {str(error).splitlines()[0][:120]}", REMEDY) from error
+    if network.hop != spec.hop:
+        raise HubError(f"{path} upsamples by {network.hop}, but its mel has a hop of {spec.hop}", REMEDY)
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     for name in sorted(wanted.keys() | weights.keys()):
         found = tuple(weights[name].shape) if name in weights else "absent"

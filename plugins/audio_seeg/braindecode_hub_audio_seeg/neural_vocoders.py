@@ -115,7 +115,7 @@ class WaveGlowRenderer(NeuralVocoder):
     file = "waveglow_256channels_universal_v5.pt or another published WaveGlow file (.pt or .safetensors)"
 
     def __init__(
-        self, *, path: str | None = None, sigma: float = 0.9, denoise: float = 0.0, chunk_frames: int = 400
+        self, *, path: str | None = None, sigma: float = 0.9, denoise: float = 0.0, chunk_frames: int = 800
     ) -> None:
         self.path = path
         self.sigma = sigma

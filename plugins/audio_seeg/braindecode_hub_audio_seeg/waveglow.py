@@ -16,7 +16,7 @@ from torch.nn import functional
 from braindecode_hub.errors import HubError
 from braindecode_hub.types import Array
 from braindecode_hub_audio_seeg.mel import MelSpec
-from braindecode_hub_audio_seeg.waveglow_files import Shape, read_waveglow, write_waveglow
+from braindecode_hub_audio_seeg.waveglow_files import REMEDY, Shape, read_waveglow, write_waveglow
 
 BIAS_FRAMES = 88
 """Length of the silent mel whose sound is the network's own hum."""
@@ -226,18 +226,20 @@ def load_waveglow(path: Path | str) -> WaveGlow:
     file that is missing, hostile (also a ValueError), truncated, or holds other shapes.
     """
     shape, spec, weights = read_waveglow(path)
-    with torch.device("meta"):
-        network = WaveGlow(shape, spec)
+    try:
+        with torch.device("meta"):
+            network = WaveGlow(shape, spec)
+    except (RuntimeError, ValueError) as error:
+        raise HubError(f"{path} holds no WaveGlow: {str(error).splitlines()[0][:120]}", REMEDY) from error
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    remedy = "get the published WaveGlow file again"
     for name in sorted(wanted.keys() | weights.keys()):
         found = tuple(weights[name].shape) if name in weights else "absent"
         if found != wanted.get(name):
-            raise HubError(f"{path}: {name} is {found}, not {wanted.get(name, 'known')}", remedy)
+            raise HubError(f"{path}: {name} is {found}, not {wanted.get(name, 'known')}", REMEDY)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, assign=True)
     for flow, (_, mixing) in enumerate(network.steps()):
         if not torch.linalg.cond(mixing.conv.weight.detach()[..., 0].double()) < 1e6:
-            raise HubError(f"{path}: convinv.{flow} cannot be inverted", remedy)
+            raise HubError(f"{path}: convinv.{flow} cannot be inverted", REMEDY)
     return network.eval().requires_grad_(False)
 
 

@@ -62,17 +62,18 @@ def read_waveglow(path: Path | str) -> tuple[Shape, MelSpec, dict[str, np.ndarra
     Raises HubError, in one line, for a file that is hostile, truncated, of another network, or not finite.
     """
     path = Path(path)
-    if path.suffix.lower() == ".safetensors":
-        arrays, info = load_arrays(path)
-        given = info.get("waveglow", {})
-    else:
-        arrays, given = _from_checkpoint(path, read_torch(path, shells=SHELLS))
-    if not isinstance(given, Mapping):
-        raise HubError(f"{path} holds a configuration that is no mapping", REMEDY)
+    ours = path.suffix.lower() == ".safetensors"
+    arrays, info = load_arrays(path) if ours else ({}, read_torch(path, shells=SHELLS))
     try:
+        if ours:
+            given = info.get("waveglow", {})
+        else:
+            arrays, given = _from_checkpoint(info)
+        if not isinstance(given, Mapping):
+            raise ValueError("its configuration is no mapping")
         weights = _one_layout(folded(_plain_names(arrays)))
         shape = _shape(weights, given)
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         what = error.args[0] if error.args else error
         raise HubError(f"{path} holds no WaveGlow: {str(what).splitlines()[0][:120]}", REMEDY) from error
     broken = next((name for name, value in weights.items() if not np.isfinite(value).all()), None)
@@ -92,7 +93,7 @@ def write_waveglow(path: Path | str, shape: Shape, spec: MelSpec, weights: Mappi
     save_arrays(path, weights, {"waveglow": info})
 
 
-def _from_checkpoint(path: Path, content: dict[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
+def _from_checkpoint(content: dict[str, Any]) -> tuple[dict[str, np.ndarray], Any]:
     model = content.get("model")
     if isinstance(model, Shell):
         stride = getattr(model.state.get("_modules", {}).get("upsample"), "state", {}).get("stride")
@@ -101,7 +102,7 @@ def _from_checkpoint(path: Path, content: dict[str, Any]) -> tuple[dict[str, np.
     state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
     arrays = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
     if not arrays:
-        raise HubError(f"{path} holds {sorted(map(str, content))[:5]}, but no weights", REMEDY)
+        raise ValueError(f"there are {sorted(map(str, content))[:5]}, but no weights")
     return arrays, content.get("config", {})
 
 
@@ -124,7 +125,8 @@ def folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return float32 weights with weight normalisation (Salimans & Kingma 2016) folded in: w = g · v / ‖v‖.
 
     ‖v‖ is taken for each index of the first axis. Both of torch's spellings are known: `weight_g` and `weight_v`,
-    and `parametrizations.weight.original0` and `original1`. Raises ValueError where one of the two is missing.
+    and `parametrizations.weight.original0` and `original1`. Raises ValueError where one of the two is missing, and
+    for arrays that are empty or not of floats.
     """
     named = {
         name.replace("parametrizations.weight.original0", "weight_g").replace(
@@ -136,6 +138,8 @@ def folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, value in named.items():
         if value.dtype.kind != "f":
             raise ValueError(f"{name} holds {value.dtype}")
+        if not value.size:
+            raise ValueError(f"{name} is empty")
         if not name.endswith(("_g", "_v")):
             out[name] = np.array(value, np.float32)
         elif name.endswith("_v"):
