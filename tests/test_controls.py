@@ -75,7 +75,7 @@ def jobs(of: dict[str, Any], kinds: tuple[str, ...] = KINDS, times: int = REFITS
 def refitted(of: dict[str, Any], metric: str, kinds: tuple[str, ...] = KINDS) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for result in map(perform, jobs(of, kinds)):
-        found[result.name.split("-")[0]].append(result.value[metric])
+        found[result.name.split("-")[0]].append(result.value["scores"][metric])
     return found
 
 

@@ -138,4 +138,11 @@ def test_a_control_is_above_chance_by_the_written_rule(
     name: str, controls: list[float], chance: float, mean: float, higher: bool, rank: list[float], leak: bool
 ) -> None:
     made = outcome(name, controls=controls, chance=chance, mean=mean, higher=higher, rank=rank)
-    assert made.control_above_chance(name, made.beside.controls["noise"]) is leak
+    assert made.control_above_chance(name, "noise") is leak
+
+
+def test_a_control_with_fewer_candidates_is_judged_by_its_own_chance() -> None:
+    made = outcome("identification", controls=[0.7, 0.7, 0.7], chance=0.25, mean=0.0, higher=True, rank=[0.8, 0.8, 0.8])
+    assert made.control_above_chance("identification", "noise")
+    made.beside.chances["noise"] = {"identification": [0.5, 0.5, 0.5]}
+    assert not made.control_above_chance("identification", "noise")

@@ -36,7 +36,7 @@ def test_the_folder_holds_everything_that_the_documentation_names(run: Run) -> N
         "details.safetensors", "artifacts", "tb", "report.html", "status",
     }  # fmt: skip
     assert run.status == "done"
-    assert not [path for path in run.path.rglob(".tmp-*")]
+    assert not list(run.path.rglob(".tmp-*"))
 
 
 def test_speech_is_found_where_it_was_planted_and_no_control_finds_any(run: Run) -> None:
@@ -146,7 +146,7 @@ def test_a_run_that_stopped_anywhere_resumes_to_the_same_digest(
 
     real, calls = refits.refit, []
 
-    def dies(**arguments: Any) -> dict[str, float]:
+    def dies(**arguments: Any) -> dict[str, dict[str, float]]:
         calls.append(arguments["number"])
         if len(calls) > 7:
             raise KeyboardInterrupt

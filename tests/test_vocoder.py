@@ -183,10 +183,10 @@ def test_sound_is_copied_at_any_rate(tmp_path: Path, audio: np.ndarray, mel: np.
 
 
 def test_long_vorbis_does_not_crash(tmp_path: Path) -> None:
-    from braindecode_hub_audio_seeg.vocoder import encoded
+    from braindecode_hub.media import audio_bytes
 
     noise = np.random.default_rng(0).normal(size=22050 * 90) * 0.1
-    assert soundfile.info(io.BytesIO(encoded(noise, 22050, ".ogg"))).frames == len(noise)
+    assert soundfile.info(io.BytesIO(audio_bytes(noise, 22050, ".ogg"))).frames == len(noise)
 
 
 def test_wrong_files_are_one_line(tmp_path: Path, mel: np.ndarray) -> None:

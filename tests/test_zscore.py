@@ -82,7 +82,7 @@ def test_what_hardly_varies_is_dropped_and_named() -> None:
     data[3] = 2.0 + 1e-4 * data[3]
     scaler, said = fit(view_of(data))
     assert scaler.dropped_ == [1, 3]
-    assert [event["text"] for event in said] == ["brain: 2 features hardly vary and are dropped"]
+    assert [event["text"] for event in said] == ["brain: features [1, 3] hardly vary and are dropped"]
     loud = scaler.encode(100.0 * data[None])
     assert not loud[0, [1, 3]].any()
     back = scaler.invert(scaler.encode(data[None]))[0]

@@ -37,7 +37,8 @@ def run(
     """Run a pipeline by name (or a config.yaml by path) and return its Run; the arguments are the CLI's options.
 
     `jobs`: processes for the controls; more than one needs the caller's script to be importable (Python's
-    `if __name__ == "__main__":`). `set`: {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises HubError for every expected mistake.
+    `if __name__ == "__main__":`). `set`: {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises
+    HubError for every expected mistake.
     """
     manager = Manager() if manager is None else manager
     sets = [f"{key}={_as_yaml(value)}" for key, value in set.items()] if isinstance(set, Mapping) else list(set)

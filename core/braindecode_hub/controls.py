@@ -47,6 +47,12 @@ def relabel(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
     return [relabelled[piece.id] for piece in pieces]
 
 
+def can_relabel(trials: Sequence[Trial]) -> bool:
+    """Return whether there are two presentation blocks that `relabel` could exchange."""
+    pieces = [piece for trial in trials if trial.stimulus is not None for piece in _presentation_blocks(trial)]
+    return any(len(blocks) > 1 for blocks in _exchangeable(pieces))
+
+
 class Noise(Dataset):
     """A dataset whose recordings are surrogates of another's: same spectra and cross-spectra, no stimulus in them."""
 

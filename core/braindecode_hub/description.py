@@ -141,7 +141,17 @@ def training_lag(study: Study, fold: Fold, reach_s: float = 0.5) -> tuple[float,
 
 
 def _parameters(found: type[Component]) -> list[tuple[str, Any]]:
-    return [(key, parameter.default) for key, parameter in found.parameters().items()]
+    return [(key, _Default(parameter.default)) for key, parameter in found.parameters().items()]
+
+
+class _Default:
+    """A parameter's default as it is shown."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "(required)" if self.value is inspect.Parameter.empty else repr(self.value)
 
 
 def _first_line(found: type[Component]) -> str:

@@ -91,9 +91,14 @@ class Judge:
                 found |= scoring.identification_values(some, self._center(), self.seed, name)
         return found
 
+    def chances(self, items: Items) -> dict[str, float]:
+        """Return the chance of every top-1: one over the candidates in a pool."""
+        found = self._identified(self.units(items), items)
+        return {name: 1.0 / max(1, min(scoring.POOL, len(set(some.ids)))) for name, some in found.items()}
+
     def media_units(self, metric: Metric, items: Sequence[Scored], target: str) -> Units:
         """Cut originals and renderings, at the metric's `media_rate`, into the units of their target."""
-        study, frame_rate = self.study, self.study.rate(target)
+        frame_rate = self.study.rate(target)
         pairs = [self._media(item, target, metric.media_rate) for item in items]
         heard = [replace(item, target=true, predicted=made) for item, (true, made) in zip(items, pairs, strict=True)]
         if frame_rate is None or metric.media_rate is None:

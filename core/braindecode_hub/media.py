@@ -13,6 +13,9 @@ from braindecode_hub.types import Array, Artifact
 if TYPE_CHECKING:
     from braindecode_hub.types import Signal
 
+SIMULATED = "SIMULATED-"
+"""How the name of every media file of a simulated run begins."""
+
 AUDIO_FORMATS = {".wav": "PCM_16", ".flac": "PCM_16", ".mp3": "MPEG_LAYER_III", ".ogg": "VORBIS"}
 """Formats that sound is written in, by file ending, with libsndfile's subtype."""
 

@@ -45,8 +45,8 @@ def remember(config: Mapping[str, Any], cache: str | None, seed: int, device: st
 
 def refit(
     *, config: dict[str, Any], cache: str | None, seed: int, device: str, fold: int, kind: str, number: int
-) -> dict[str, float]:
-    """Fit and score one control on one fold: {metric: mean over units}."""
+) -> dict[str, dict[str, float]]:
+    """Fit and score one control on one fold: the mean over units of every score, and its own chance of top-1s."""
     study = copy.copy(study_of(config, cache, seed, device))
     ctx = Context(seed=_seed(seed, kind, number), device=device, cache=study.brain_cache, network=False)
     rng = ctx.rng("control")
@@ -69,7 +69,8 @@ def refit(
         for target, some in predict_side(study, part, fitted, "test", dataset).items():
             items.setdefault(target, []).extend(some)
     judge = Judge(study, training_targets(study, whole), seed)
-    return {name: float(np.mean(values)) for name, values in judge.values(items, media=False).items()}
+    scores = {name: float(np.mean(values)) for name, values in judge.values(items, media=False).items()}
+    return {"scores": scores, "chance": judge.chances(items)}
 
 
 def predict_side(

@@ -12,8 +12,7 @@ import numpy as np
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import write_whole
-from braindecode_hub.media import as_media
-from braindecode_hub.runfolder import SIMULATED
+from braindecode_hub.media import SIMULATED, as_media
 from braindecode_hub.scoring import Scored
 from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Artifact, Context

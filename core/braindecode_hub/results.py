@@ -23,10 +23,16 @@ from braindecode_hub.types import Array
 
 @dataclass
 class Beside:
-    """What stands beside the pipeline's scores: per-unit scores of baselines and ceiling, refits of controls."""
+    """What stands beside the pipeline's scores: per-unit scores of baselines and ceiling, refits of controls.
+
+    `chances`: the refits' own chance of every top-1 (their test side may hold fewer candidates); `left_out`: controls
+    that this data cannot have, and why.
+    """
 
     baselines: dict[str, dict[str, Array]] = field(default_factory=dict)
     controls: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    chances: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     ceiling: dict[str, Array] = field(default_factory=dict)
 
 
@@ -117,7 +123,7 @@ class Outcome:
         flags += ["UNVERIFIED"] if dataset.unverified else []
         flags += ["DEV"] if self.side != "test" else []
         for kind, some in self.beside.controls.items():
-            if any(self.control_above_chance(name, some) for name in some):
+            if any(self.control_above_chance(name, kind) for name in some):
                 flags.append("CHANCE" if kind == "shuffled" else "LEAK")
         if any(self.above_ceiling(name) for name in self.beside.ceiling):
             flags.append("LEAK")
@@ -130,23 +136,23 @@ class Outcome:
             return False
         return value > ends[1] if self.done.scores[name]["higher_is_better"] else value < ends[0]
 
-    def control_above_chance(self, name: str, refits: Mapping[str, Sequence[float]]) -> bool:
+    def control_above_chance(self, name: str, kind: str) -> bool:
         """Say whether a control's refits exceed chance by the rule of `statistics.above_chance`.
 
         The bar is mismatched pairs or the mean predictor, whichever scores better; top-1 counts only where the rank
         agrees: docs/decisions/0007-control-rule.md says why.
         """
-        entry = self.done.scores.get(name)
+        entry, refits = self.done.scores.get(name), self.beside.controls[kind]
         if entry is None or entry["chance"] is None or name not in refits:
             return False
+        chance = max([entry["chance"], *self.beside.chances.get(kind, {}).get(name, [])])
         sign = 1.0 if entry["higher_is_better"] else -1.0
         mean = self.beside.baselines.get("mean", {}).get(name)
-        bar = max(sign * entry["chance"], -np.inf if mean is None else sign * float(mean.mean()))
+        bar = max(sign * chance, -np.inf if mean is None else sign * float(mean.mean()))
         top1, rank = name.endswith("identification"), f"{name}_rank"
-        above = bool(
-            above_chance(sign * np.asarray(refits[name]), bar, entry["chance"] if top1 else self.judge.margin(name))
-        )
-        return above and (not top1 or self.control_above_chance(rank, refits))
+        margin = chance if top1 else self.judge.margin(name)
+        above = bool(above_chance(sign * np.asarray(refits[name]), bar, margin))
+        return above and (not top1 or self.control_above_chance(rank, kind))
 
     def reasons(self) -> dict[str, str]:
         """Return, by path in metrics.json, why something is missing."""
@@ -158,6 +164,7 @@ class Outcome:
             reasons["ceiling"] = "the forward model is not known: real recordings have no oracle"
         if self.study.pipeline.baseline is None:
             reasons["baselines.ridge"] = "the pipeline names no baseline"
+        reasons |= {f"controls.{kind}": why for kind, why in self.beside.left_out.items()}
         spared = [name for name, (_, metric) in self.judge.metrics.items() if metric.needs == "media"]
         reasons |= {f"controls.{name}": "needs rendering, which the refits are spared" for name in spared}
         for oracle, some in self.beside.baselines.items():

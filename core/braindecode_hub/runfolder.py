@@ -14,9 +14,6 @@ from braindecode_hub.files import load_arrays, read_yaml
 if TYPE_CHECKING:
     from braindecode_hub.types import Array, Prediction, Recording
 
-SIMULATED = "SIMULATED-"
-"""How the name of every media file of a simulated run begins."""
-
 
 @dataclass(frozen=True)
 class Item:

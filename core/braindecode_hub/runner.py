@@ -19,7 +19,7 @@ import numpy as np
 from braindecode_hub import refits
 from braindecode_hub.cache import Cache, default_folder
 from braindecode_hub.chain import Chain
-from braindecode_hub.controls import KINDS, Oracle
+from braindecode_hub.controls import KINDS, Oracle, can_relabel
 from braindecode_hub.environment import context, describe_environment
 from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items, Judge
@@ -243,7 +243,10 @@ class _Runner:
         if self.side != "test":
             return
         folder = self.path / f"fold-{folds[0].number}" / "controls"
-        wanted = refits.jobs_for(KINDS, study.pipeline.decoder.control_refits)
+        kinds = [kind for kind in KINDS if kind != "relabelled" or can_relabel(study.trials)]
+        if len(kinds) < len(KINDS):
+            beside.left_out["relabelled"] = "there are no two presentation blocks to exchange"
+        wanted = refits.jobs_for(kinds, study.pipeline.decoder.control_refits)
         done = {
             name: json.loads((folder / f"{name}.json").read_text())
             for name in (f"{k}-{n:03d}" for k, n in wanted)
@@ -277,8 +280,9 @@ class _Runner:
             self.progress("controls", len(done), len(wanted))
         for name in sorted(done):
             kind = name.rsplit("-", 1)[0]
-            for metric, value in done[name].items():
-                beside.controls.setdefault(kind, {}).setdefault(metric, []).append(value)
+            for told, kept in (("scores", beside.controls), ("chance", beside.chances)):
+                for metric, value in done[name][told].items():
+                    kept.setdefault(kind, {}).setdefault(metric, []).append(value)
 
     def show(self, target: str, one: Scored) -> None:
         """Send the first test stretch as a picture, truth above prediction, to whoever observes."""

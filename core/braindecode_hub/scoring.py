@@ -167,7 +167,7 @@ def score_identification(
         p, smallest, _ = exchange_p(pairs, seed=seed, blocks=units.subjects)
         entries[key] = {
             "value": float(value),
-            "ci95": _listed(interval(per_unit[key], seed=seed, subjects=units.subjects)),
+            "ci95": _shares(interval(per_unit[key], seed=seed, subjects=units.subjects)),
             "chance": chance,
             "p": p,
             "smallest_p": smallest,
@@ -265,6 +265,11 @@ def _flat(x: Array) -> Array:
 
 def _stitched(x: Array) -> Array:
     return x.reshape(-1, int(np.prod(x.shape[2:])) if x.ndim > 2 else 1)
+
+
+def _shares(pair: tuple[float, float] | None) -> list[float] | None:
+    """Return the interval of a share, which lies in [0, 1]."""
+    return None if pair is None else [max(0.0, float(pair[0])), min(1.0, float(pair[1]))]
 
 
 def _listed(pair: tuple[float, float] | None) -> list[float] | None:

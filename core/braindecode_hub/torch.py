@@ -51,11 +51,10 @@ class Training:
 
     def total(self, per_pass: int) -> int:
         """Return the number of steps; HubError if neither limit is given."""
-        limits = [] if self.max_steps is None else [self.max_steps]
-        limits += [] if self.max_epochs is None else [self.max_epochs * per_pass]
-        if not limits:
+        limits = (self.max_steps, None if self.max_epochs is None else self.max_epochs * per_pass)
+        if limits == (None, None):
             raise HubError("training has no end", "give max_steps or max_epochs", usage=True)
-        return min(limits)
+        return min(limit for limit in limits if limit is not None)
 
     def rate_at(self, step: int, per_pass: int) -> float:
         """Return the learning rate of step `step`, counted from 0."""
@@ -103,8 +102,8 @@ def resolve_device(asked: str) -> torch.device:
 def settings(device: torch.device, threads: int | None = 1) -> Iterator[None]:
     """Compute deterministically, on the CPU with so many threads (None: as they are); everything is put back after.
 
-    One thread is the default because it is faster for recurrent networks of this size on a few cores (measured in
-    benchmarks/training_step.py), and because sums then have one order.
+    One thread is the default: many small operations lose more to waiting than they gain (on a shared two-core
+    machine two threads took 10 to 18 times the CPU time), and sums have one order.
     """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     if device.type == "cuda":
@@ -208,7 +207,7 @@ def fit_module(
         if resumed is None:
             validate()
         for batch in _batches(train, training.batch_size, ctx, name, done.step, total):
-            if training.patience is not None and done.since_best > training.patience:
+            if training.patience is not None and done.since_best >= training.patience:
                 break
             module.train()
             for group in optimiser.param_groups:
@@ -228,9 +227,7 @@ def fit_module(
     return done
 
 
-def _descend(
-    value: torch.Tensor, module: torch.nn.Module, optimiser: torch.optim.Optimizer, clip: float | None
-) -> float:
+def _descend(value: torch.Tensor, module: torch.nn.Module, optimiser: Any, clip: float | None) -> float:
     """Do one step of gradient descent on the loss `value`; returns it as a number."""
     optimiser.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]

@@ -62,7 +62,7 @@ class ZScore(Encoder):
             ctx.log(
                 {
                     "kind": "note",
-                    "text": f"{train.space.name}: {len(self.dropped_)} features hardly vary and are dropped",
+                    "text": f"{train.space.name}: features {self.dropped_} hardly vary and are dropped",
                 }
             )
 

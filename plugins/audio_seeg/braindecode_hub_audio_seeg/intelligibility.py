@@ -26,17 +26,23 @@ class Stoi(Metric):
 
     def per_unit(self, target: Array, predicted: Array) -> Array:
         """Score sound (units, samples) at 10 kHz against sound: (units,), at most 1."""
+        pairs = zip(np.asarray(target, np.float64), np.asarray(predicted, np.float64), strict=True)
+        return np.nan_to_num(np.array([self._one(clean, made) for clean, made in pairs]), nan=0.0)
+
+    def _one(self, clean: Array, made: Array) -> float:
+        """Score one unit; pystoi draws a little dither from numpy's global stream, which is put back afterwards."""
         from pystoi import stoi
 
-        found = []
-        for clean, made in zip(np.asarray(target, np.float64), np.asarray(predicted, np.float64), strict=True):
+        before = np.random.get_state()
+        np.random.seed(0)
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
-                try:
-                    found.append(float(stoi(clean, made, int(self.media_rate), extended=self.extended)))
-                except RuntimeWarning:  # pystoi's way to say that too little of the original is sound
-                    found.append(0.0)
-        return np.nan_to_num(np.array(found), nan=0.0)
+                return float(stoi(clean, made, int(self.media_rate), extended=self.extended))
+        except RuntimeWarning:  # pystoi's way to say that too little of the original is sound
+            return 0.0
+        finally:
+            np.random.set_state(before)
 
 
 class Estoi(Stoi):
