@@ -96,6 +96,7 @@ def test_intelligibility_of_the_sound_itself_is_one_and_falls_with_noise() -> No
     for metric in (Stoi(), Estoi()):
         assert metric.per_unit(clean, clean)[0] == pytest.approx(1.0, abs=1e-3)
         assert metric.per_unit(clean, noisy)[0] < 0.9
+        assert metric.per_unit(clean, noisy)[0] == metric.per_unit(clean, noisy)[0]
         assert metric.per_unit(np.zeros((1, 2000)), clean[:, :2000])[0] == pytest.approx(0.0, abs=1e-3)
 
 

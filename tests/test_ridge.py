@@ -213,7 +213,6 @@ def copies(study: Study) -> list[View]:
     return views
 
 
-@pytest.mark.xfail(strict=True, reason="core/ridge sums its products in single precision")
 @pytest.mark.parametrize("offset", [100.0, 3000.0])
 def test_a_large_offset_changes_nothing_but_the_intercept(offset: float) -> None:
     """Without a z-score before it: sums in single precision would lose the signal behind the mean."""

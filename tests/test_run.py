@@ -16,7 +16,7 @@ from braindecode_hub.files import load_arrays
 from braindecode_hub.runfolder import Run
 
 TINY = {"dataset.contacts": 12, "dataset.shafts": 2, "dataset.stories": 3, "dataset.snr": 3.0}
-FEW = {"decoder.alphas": [0.1, 10.0]}
+FEW = {"decoder.alphas": [0.1, 10.0], "metrics": ["audio_seeg/mel_correlation", "audio_seeg/mcd"]}
 
 
 @pytest.fixture(scope="module")

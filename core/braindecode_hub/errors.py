@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class HubError(Exception):
@@ -18,9 +19,13 @@ class HubError(Exception):
         self.remedy = remedy
         self.usage = usage
 
-    def __reduce__(self) -> tuple[type[HubError], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         """Rebuild from both lines, so that the error survives the way back from a worker process."""
-        return type(self), (self.cause, self.remedy)
+        return _again, (type(self), self.cause, self.remedy, self.usage)
+
+
+def _again(kind: type[HubError], cause: str, remedy: str, usage: bool) -> HubError:
+    return kind(cause, remedy, usage=usage)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

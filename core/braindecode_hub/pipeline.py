@@ -107,6 +107,9 @@ def resolve(
         for name in config.get(key) or {}:
             if name not in names:
                 raise HubError(f"unknown key '{key}.{name}'", did_you_mean(name, names), usage=True)
+    for name, value in (config.get("window") or {}).items():
+        if not fits(value, float | None):
+            raise HubError(f"window.{name} is {value!r}, which is not a number", "give it in seconds", usage=True)
     check(config, manager)
     return config
 

@@ -243,9 +243,11 @@ class _Runner:
         if self.side != "test":
             return
         folder = self.path / f"fold-{folds[0].number}" / "controls"
-        kinds = [kind for kind in KINDS if kind != "relabelled" or can_relabel(study.trials)]
-        if len(kinds) < len(KINDS):
+        if not can_relabel(study.trials):
             beside.left_out["relabelled"] = "there are no two presentation blocks to exchange"
+        elif any(step.support_s is None for step in study.pipeline.encoder.continuous_part().steps):
+            beside.left_out["relabelled"] = "an encoder of unlimited support cannot run on exchanged 10 s blocks"
+        kinds = [kind for kind in KINDS if kind not in beside.left_out]
         wanted = refits.jobs_for(kinds, study.pipeline.decoder.control_refits)
         done = {
             name: json.loads((folder / f"{name}.json").read_text())

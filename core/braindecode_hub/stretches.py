@@ -23,6 +23,8 @@ from braindecode_hub.types import Array, Batch, Recording, Space, Trial
 REACH_S = 5.0
 """A stretch may begin and end this many idle seconds outside its trials: filters settle there."""
 CHUNK_S = 60.0
+LONGEST_MISSING_S = 0.25
+"""A stimulus may end this much before the trial that presents it says so; its last frame is then repeated."""
 LEGACY_SHORTEST_S = 10.0
 """Encoders that look over the whole stretch need at least this much of it."""
 
@@ -131,7 +133,16 @@ def prepare_stimulus(
             f"stimulus {stretch.source} ends at {length:.2f} s, before {stretch.start:.2f} s",
             "check the trial's stimulus_start and stimulus_stop",
         )
+    missing = stretch.stop - last / signal.rate
+    if missing > LONGEST_MISSING_S:
+        raise HubError(
+            f"stimulus {stretch.source} is {missing:.2f} s shorter than the trials that present it say",
+            "check stimulus_stop, or the stimulus file",
+        )
     samples = signal.data[first:last]
+    if not np.isfinite(np.asarray(samples)).all():
+        at = (first + int(np.argwhere(~np.isfinite(np.asarray(samples)))[0][0])) / signal.rate
+        raise HubError(f"stimulus {stretch.source} is not finite at {at:.3f} s", "repair or cut the stimulus")
     key["samples"] = [first, last]
     data = cache.array(
         key, lambda allocate: _float32(_run(steps, np.asarray(samples)[None], signal.rate, space, None)[0])

@@ -325,6 +325,11 @@ def _containing(prepared: Mapping[str, list[tuple[Prepared, float]]], trial: Tri
     middle = (trial.start + trial.stop) / 2
     for one, stop in prepared[trial.recording]:
         if one.origin - 1e-6 <= middle <= stop + 1e-6:
+            slack = 1.0 / (one.rate or 1.0)
+            if trial.start < one.origin - slack or trial.stop > stop + slack:
+                raise HubError(
+                    f"trial {trial.id} runs across a break of {trial.recording}", "end the trial at the break"
+                )
             return one
     raise HubError(
         f"trial {trial.id} lies outside its recording {trial.recording}",

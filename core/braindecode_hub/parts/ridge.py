@@ -52,6 +52,7 @@ class Ridge(Decoder):
                 f"core/ridge needs features over time, time last; it gets {train.space}",
                 "choose another encoder",
             )
+        self._check_context(train)
         sums, held = _Sums(self, train), _Sums(self, val)
         x_mean, y_mean = sums.x / sums.n, sums.y / sums.n
         gram = sums.xx / sums.n - np.outer(x_mean, x_mean)
@@ -109,6 +110,18 @@ class Ridge(Decoder):
             )
         return np.arange(round((last - first) / self.lag_step_s) + 1) * self.lag_step_s + first
 
+    def _check_context(self, view: View) -> None:
+        """Refuse lags for which a window holds no brain."""
+        context, lags = view.window.context_s, self.lags()
+        after = context if view.clock else context + (view.window.length_s or 0.0)
+        slack = 1.0 / float(view.space.rate or 1.0)
+        if lags[0] < -context - slack or lags[-1] > after + slack:
+            raise HubError(
+                f"core/ridge looks from {lags[0]:g} to {lags[-1]:g} s, but a window's context is {context:g} s",
+                f"--set window.context_s={max(abs(lags[0]), abs(lags[-1])):g}, or narrower lags_s",
+                usage=True,
+            )
+
     def _features(self, x: Array, times: Array, rate: float | None = None) -> Array:
         """Return (batch · frames, lags · channels) float32: x at every frame time plus every lag."""
         rate = self.rate_ if rate is None else rate
@@ -135,7 +148,7 @@ class _Sums:
         self.layout: list[list[Any]] = []
         first = True
         for batch in view.segments():
-            x, y = self._rows(ridge, view, batch)
+            x, y = (rows.astype(np.float64) for rows in self._rows(ridge, view, batch))
             if first:
                 width, bins = x.shape[1], y.shape[1]
                 self.x, self.y, self.yy = np.zeros(width), np.zeros(bins), 0.0
