@@ -108,7 +108,7 @@ class Ridge(Decoder):
                 "give the smaller lag first",
                 usage=True,
             )
-        return np.arange(round((last - first) / self.lag_step_s) + 1) * self.lag_step_s + first
+        return np.arange(int((last - first) / self.lag_step_s + 1e-6) + 1) * self.lag_step_s + first
 
     def _check_context(self, view: View) -> None:
         """Refuse lags for which a window holds no brain."""
