@@ -65,7 +65,7 @@ def view(seed: int, seconds: float = 12.0, poison: str = "") -> View:
     )
     return View(
         [item],
-        window=Window(0.4, 0.2, 0.2),
+        window=Window(0.4, 0.2, 0.3),
         space=Space("high_gamma", ("channels", "time"), RATE),
         targets={"mel": Space("mel", ("time", BINS), RATE)},
         subjects=["s"],
@@ -171,7 +171,7 @@ def test_shapes_and_what_is_noted(kind: str, loss: str) -> None:
     decoder, tail = fitted(kind=kind, loss=loss)
     x, _ = windows()
     assert predict(decoder, tail, x).shape == (len(x), 20, BINS)
-    assert decoder.attention_.shape == (2, 20, 10) and np.allclose(decoder.attention_.sum(axis=2), 1.0, atol=1e-5)
+    assert decoder.attention_.shape == (2, 20, 13) and np.allclose(decoder.attention_.sum(axis=2), 1.0, atol=1e-5)
     assert decoder.contribution_.shape == (CHANNELS,)
     assert decoder.channels_ == ["A0", "A1", "A2"] and decoder.shafts_ == ["A"] * 3
 
