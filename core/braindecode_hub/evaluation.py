@@ -35,7 +35,10 @@ class Evaluation:
 
 
 class Judge:
-    """Scores the items of one study; `train` holds the training targets (frames, …) of every target."""
+    """Scores the items of one study; `train` holds the training targets (frames, …) of every target.
+
+    `renderings`: how many are expected, for the display of progress.
+    """
 
     def __init__(self, study: Study, train: Mapping[str, Array], seed: int) -> None:
         self.study = study
@@ -43,6 +46,7 @@ class Judge:
         self.train = dict(train)
         self.main = next(iter(study.pipeline.targets))
         self.metrics: dict[str, tuple[str, Metric]] = {}
+        self.renderings = 0
         self._rendered: dict[tuple[str, str, float | None, str], tuple[Array, Array]] = {}
         uses = [part if isinstance(part, str) else part["use"] for part in study.pipeline.config.get("metrics") or []]
         for use, metric in zip(uses, study.pipeline.metrics, strict=True):
@@ -158,6 +162,8 @@ class Judge:
         key = (item.name, target, rate, made)
         if key not in self._rendered:
             self._rendered[key] = media_pair(self.study, item, target, rate)
+            done, total = len(self._rendered), max(self.renderings, len(self._rendered))
+            self.study.ctx.log({"kind": "progress", "stage": "score sound", "done": done, "total": total})
         return self._rendered[key]
 
     def _words(self, stimulus: str) -> Sequence[Word]:

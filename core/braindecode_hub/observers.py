@@ -44,7 +44,7 @@ class Progress:
             self._bar(stage, done, total)
             return
         now = time.monotonic()
-        began, last = self._said.get(stage, (now, 0.0))
+        began, last = self._said.get(stage, (now, now))
         finished = total is not None and done >= total
         if finished or now - last > 10.0:
             share = done / total if total else 0.0

@@ -129,6 +129,7 @@ class _Runner:
             return
         with self.stage("score", "test"):
             judge = Judge(study, training_targets(study, *folds), self.ctx.seed)
+            judge.renderings = len(items[judge.main]) * self.predictions(study, folds)
             done = judge.evaluate(items)
             beside = self.beside(study, folds, items, judge)
         with self.stage("controls"):
@@ -206,6 +207,11 @@ class _Runner:
         ]
         save_arrays(self.path / "predictions.safetensors", arrays, {"items": about})
         return items
+
+    def predictions(self, study: Study, folds: Sequence[Fold]) -> int:
+        """Count what is scored on the test side: the pipeline, the mean, the baseline, the oracle."""
+        oracle = study.pipeline.dataset.oracle(folds[0].train[0].recording)
+        return 2 + (study.pipeline.baseline is not None) + (oracle is not None)
 
     def beside(self, study: Study, folds: Sequence[Fold], items: Items, judge: Judge) -> Beside:
         beside = Beside()
