@@ -53,11 +53,11 @@ def can_relabel(trials: Sequence[Trial]) -> bool:
     return any(len(blocks) > 1 for blocks in _exchangeable(pieces))
 
 
-class Noise(Dataset):
-    """A dataset whose recordings are surrogates of another's: same spectra and cross-spectra, no stimulus in them."""
+class Over(Dataset):
+    """A dataset with other recordings than the one underneath; all else is that one's."""
 
-    def __init__(self, dataset: Dataset, ctx: Context, number: int) -> None:
-        self.dataset, self.ctx, self.number = dataset, ctx, number
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
 
     def configuration(self) -> dict[str, Any]:
         """Return the configuration of the dataset underneath."""
@@ -77,44 +77,37 @@ class Noise(Dataset):
         """Return the trials underneath."""
         return self.dataset.trials()
 
-    def recording(self, id: str) -> Recording:
-        """Return the recording with its samples replaced by a surrogate of the whole of it."""
-        recording = self.dataset.recording(id)
-        samples = surrogate(np.asarray(recording.brain.data, np.float32), self.ctx.rng("noise", self.number, id))
-        return dataclasses.replace(recording, brain=dataclasses.replace(recording.brain, data=samples))
-
     def stimulus(self, id: str, space: Space) -> Signal:
         """Return the stimulus underneath."""
         return self.dataset.stimulus(id, space)
+
+
+class Noise(Over):
+    """Recordings that are surrogates of another's: same spectra and cross-spectra, no stimulus in them."""
+
+    def __init__(self, dataset: Dataset, ctx: Context, number: int) -> None:
+        super().__init__(dataset)
+        self.ctx, self.number = ctx, number
+
+    def recording(self, id: str) -> Recording:
+        """Return the recording with its samples replaced by a surrogate of the whole of it."""
+        recording = self.dataset.recording(id)
+        finite = np.nan_to_num(np.asarray(recording.brain.data, np.float32))  # bad channels may hold anything
+        samples = surrogate(finite, self.ctx.rng("noise", self.number, id))
+        return dataclasses.replace(recording, brain=dataclasses.replace(recording.brain, data=samples))
 
     def fingerprint(self) -> str:
         """Return the fingerprint underneath, marked with this surrogate's seed and number."""
         return f"{self.dataset.fingerprint()} noise {self.ctx.seed} {self.number}"
 
 
-class Oracle(Dataset):
-    """A dataset whose recordings are what an observer who knows the forward model makes of them (the ceiling)."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the configuration of the dataset underneath."""
-        return self.dataset.configuration()
+class Oracle(Over):
+    """Recordings that are what an observer who knows the forward model makes of another's (the ceiling)."""
 
     @property
     def brain(self) -> Space:
         """Sources over time."""
         return Space("oracle", ("channels", "time"), "*")
-
-    @property
-    def stimuli_spaces(self) -> tuple[Space, ...]:
-        """The spaces of the stimuli underneath."""
-        return self.dataset.stimuli_spaces
-
-    def trials(self) -> Sequence[Trial]:
-        """Return the trials underneath."""
-        return self.dataset.trials()
 
     def recording(self, id: str) -> Recording:
         """Return the recording with the oracle's sources as its channels."""
@@ -122,10 +115,6 @@ class Oracle(Dataset):
         assert signal is not None, "the caller asks only where an oracle is known"
         recording = self.dataset.recording(id)
         return Recording(recording.id, recording.subject, recording.session, signal, breaks=recording.breaks)
-
-    def stimulus(self, id: str, space: Space) -> Signal:
-        """Return the stimulus underneath."""
-        return self.dataset.stimulus(id, space)
 
     def fingerprint(self) -> str:
         """Return the fingerprint underneath, marked as the oracle's."""
