@@ -147,3 +147,11 @@ def test_a_control_with_fewer_candidates_is_judged_by_its_own_chance() -> None:
     assert made.control_above_chance("identification", "noise")
     made.beside.chances["noise"] = {"identification": [0.5, 0.5, 0.5]}
     assert not made.control_above_chance("identification", "noise")
+
+
+def test_three_refits_need_more_than_two_standard_errors() -> None:
+    from braindecode_hub.statistics import above_chance
+
+    ranks = [0.697, 0.530, 0.576]  # of three noise refits of a network, in which nothing leaked
+    assert above_chance(ranks, 0.45, 0.1) is False
+    assert above_chance([0.70, 0.69, 0.71], 0.45, 0.1) is True

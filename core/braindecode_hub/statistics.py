@@ -360,6 +360,9 @@ def _groups(labels: Sequence[Hashable] | None, n: int) -> list[Rows]:
 def above_chance(refits: npt.ArrayLike, chance: float, margin: float) -> bool | None:
     """Whether a control is above chance: by two standard errors across refits, and by a margin.
 
+    With few refits "two" is Student's 97.5 % quantile (4.3 of them for R = 3, 2.1 for 20): a spread
+    estimated from three scores is often far too small.
+
     refits: (R,) scores of independent refits; margin: what does not matter below (r .1; for top-1,
     chance itself, so that twice chance is the bar). None with fewer than 3 refits: printed, not
     judged. Raises HubError on scores that are not finite.
@@ -370,7 +373,8 @@ def above_chance(refits: npt.ArrayLike, chance: float, margin: float) -> bool | 
     if len(scores) < 3:
         return None
     excess = float(scores.mean()) - chance
-    return excess > margin and excess > 2.0 * float(scores.std(ddof=1)) / math.sqrt(len(scores))
+    errors = max(2.0, float(stdtrit(len(scores) - 1, 0.975)))
+    return excess > margin and excess > errors * float(scores.std(ddof=1)) / math.sqrt(len(scores))
 
 
 def surrogate(x: npt.ArrayLike, rng: np.random.Generator) -> npt.NDArray[np.float32]:
