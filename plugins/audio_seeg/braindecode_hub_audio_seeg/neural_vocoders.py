@@ -5,25 +5,23 @@ Griffin-Lim's. Torch is imported when something is rendered.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.interfaces import Encoder, Renderer
 from braindecode_hub.media import audio_bytes
 from braindecode_hub.types import Array, Artifact, Context, Prediction, Space
-from braindecode_hub_audio_seeg.mel import Mel, MelSpec
-from braindecode_hub_audio_seeg.vocoder import checked_mel, limited
+from braindecode_hub_audio_seeg.mel import MelSpec
+from braindecode_hub_audio_seeg.vocoder import MelVocoder, checked_mel, limited
 
 if TYPE_CHECKING:
     from braindecode_hub_audio_seeg.hifigan import HifiGan
     from braindecode_hub_audio_seeg.waveglow import Denoiser, WaveGlow
 
 
-class NeuralVocoder(Renderer):
+class NeuralVocoder(MelVocoder):
     """What both share: the mel that they understand, one network per file and device, one artifact "speech"."""
 
     requires = ("torch", "soundfile")
@@ -45,18 +43,6 @@ class NeuralVocoder(Renderer):
     def consumes(self) -> tuple[Space, ...]:
         """Log-mel frames of Tacotron 2."""
         return (Space("mel", ("time", self.spec.n_mels), self.spec.frame_rate),)
-
-    def check(self, spec: MelSpec) -> None:
-        """Raise HubError, naming the fields, if a mel made by `spec` is not what this vocoder understands."""
-        if differences := self.spec.differences(spec):
-            raise HubError(
-                f"this vocoder needs another mel spectrogram: {differences}", "give both the same parameters"
-            )
-
-    def refuses(self, target: Sequence[Encoder]) -> str | None:
-        """Say in which fields the target's mel differs from the one the weights were trained on; None if in none."""
-        made = next((step.spec for step in target if isinstance(step, Mel)), None)
-        return (self.spec.differences(made) or None) if made is not None else None
 
     def render(self, prediction: Prediction, ctx: Context) -> list[Artifact]:
         """Make one artifact "speech" of `prediction["mel"]` (frames, 80): 256 * (frames - 1) samples at 22,050 Hz.

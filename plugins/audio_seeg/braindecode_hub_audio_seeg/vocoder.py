@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import zipfile
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,28 @@ LOUDEST = 20.0
 """Log-mel above which a prediction is cut: a sine at full scale reaches 3."""
 
 
-class GriffinLim(Renderer):
+class MelVocoder(Renderer):
+    """A renderer that understands one mel spectrogram, and refuses every other."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> MelSpec:
+        """The mel spectrogram that it understands."""
+
+    def check(self, spec: MelSpec) -> None:
+        """Raise HubError, naming the fields, if a mel made by `spec` is not what this vocoder understands."""
+        if differences := self.spec.differences(spec):
+            raise HubError(
+                f"this vocoder needs another mel spectrogram: {differences}", "give both the same parameters"
+            )
+
+    def refuses(self, target: Sequence[Encoder]) -> str | None:
+        """Say in which fields the target's mel differs from this vocoder's; None if in none."""
+        made = next((step.spec for step in target if isinstance(step, Mel)), None)
+        return (self.spec.differences(made) or None) if made is not None else None
+
+
+class GriffinLim(MelVocoder):
     """Log-mel frames become speech by fast Griffin-Lim (Griffin & Lim 1984; Perraudin et al. 2013, momentum
     .99).
 
@@ -74,18 +96,6 @@ class GriffinLim(Renderer):
     def consumes(self) -> tuple[Space, ...]:
         """Log-mel frames at its own frame rate."""
         return (Space("mel", ("time", self.n_mels), self.rate / self.hop),)
-
-    def check(self, spec: MelSpec) -> None:
-        """Raise HubError, naming the fields, if a mel made by `spec` is not what this vocoder understands."""
-        if differences := self.spec.differences(spec):
-            raise HubError(
-                f"this vocoder needs another mel spectrogram: {differences}", "give both the same parameters"
-            )
-
-    def refuses(self, target: Sequence[Encoder]) -> str | None:
-        """Say in which fields the target's mel differs from this vocoder's; None if in none."""
-        made = next((step.spec for step in target if isinstance(step, Mel)), None)
-        return (self.spec.differences(made) or None) if made is not None else None
 
     def sound(self, mel: Array, rng: np.random.Generator) -> Array:
         """Return (hop * (frames - 1),) float32 audio at `rate` for natural-log mel magnitudes (frames,
