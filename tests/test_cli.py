@@ -73,7 +73,7 @@ MISTAKES = {
     "wrong type": (["run", "audio_seeg", "--set", "encoder.0.low=abc"], 2, "'abc', which is not a number", "default is 70"),
     "wrong type for bool": (["run", "audio_seeg", "--set", "encoder.0.legacy=3"], 2, "not true or false", "default"),
     "no assignment": (["run", "audio_seeg", "--set", "encoder.0.low"], 2, "is not an assignment", "write it as"),
-    "no such part": (["run", "audio_seeg", "--set", "encoder.7.low=3"], 2, "encoder has no part '7'", "parts 0 to 1"),
+    "no such part": (["run", "audio_seeg", "--set", "encoder.7.low=3"], 2, "encoder has no part '7'", "parts 0 to 2"),
     "unknown component": (["run", "audio_seeg", "--set", "decoder.use=core/rigde"], 2, "unknown decoder", "core/ridge"),
     "python tag": (["run", "audio_seeg", "--set", "decoder=!!python/object/apply:os.system [id]"], 1, "--set decoder", ""),
     "parts that do not fit": (

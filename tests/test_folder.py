@@ -432,7 +432,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_speech_is_found_in_files_given_by_data(own: Path, tmp_path: Path) -> None:
-    given = ["--data", str(own)]
+    given = ["--preset", "ridge", "--data", str(own)]
     for change in (
         "dataset.rate=512",
         "dataset.line_freq=50",

@@ -243,7 +243,7 @@ def test_the_eeg_phantom_is_decoded_too(tmp_path: Path) -> None:
         "encoder": [{"use": "core/zscore"}],
         "decoder.lags_s": [0.0, 0.4],
     }
-    done = bdh.run("audio_seeg", set=sets, out=tmp_path, dev=True)
+    done = bdh.run("audio_seeg", preset="ridge", set=sets, out=tmp_path, dev=True)
     assert done.metrics["scores"]["mel_correlation"]["value"] > 0.15
     assert done.metrics["scores"]["mel_correlation"]["p"] < 0.05
 

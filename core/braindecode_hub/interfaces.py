@@ -126,7 +126,7 @@ class Encoder(Component, ABC):
 
     `continuous`: runs over whole stretches of one side of the split, before windows are cut; such steps come first.
     `support_s`: how far, in seconds, one output sample looks to either side; None: over the whole stretch.
-    `trains_jointly`: its torch `module` is trained by the decoder, not by `fit`.
+    `trains_jointly`: its torch `module` is trained by the decoder, which asks it to `build` one, not by `fit`.
     """
 
     continuous: ClassVar[bool] = False
@@ -151,6 +151,15 @@ class Encoder(Component, ABC):
     def module(self) -> Any:
         """The torch module, where there is one to train jointly with the decoder; else None."""
         return None
+
+    @property
+    def state_rows(self) -> int:
+        """How many of the first steps of a memory are a recurrent network's last states, and not steps of time."""
+        return 0
+
+    def build(self, channels: int, ctx: Context) -> None:
+        """Make `module` for so many input channels; required of encoders that are trained jointly."""
+        raise HubError(f"{type(self).__name__} has no module to train", "end the encoder chain with one that has")
 
     def fit(self, train: View, val: View, ctx: Context) -> None:
         """Learn from the training side; by default there is nothing to learn (frozen)."""

@@ -205,9 +205,9 @@ class Attention(Decoder):
 
     # What fit does
 
-    def _describe(self, train: View, memory: Array, step: Any) -> None:
+    def _describe(self, train: View, memory: Array, step: Encoder) -> None:
         """Note the shapes and times that the network is built from."""
-        self.rows_ = int(getattr(step, "state_rows", 0))
+        self.rows_ = step.state_rows
         self.units_, self.bins_ = int(memory.shape[2]), int(next(train.batches(1)).target["mel"].shape[2])
         seconds = train.window.length_s + 2 * train.window.context_s  # type: ignore[operator]
         steps = memory.shape[1] - self.rows_
@@ -260,10 +260,10 @@ class Attention(Decoder):
             )
 
 
-def _built(encoder: Encoder, example: Batch, ctx: Context) -> tuple[Any, Array]:
+def _built(encoder: Encoder, example: Batch, ctx: Context) -> tuple[Encoder, Array]:
     """Build the encoder's learned tail, one step, and return it with its memory of an example."""
     steps = getattr(encoder, "steps", [encoder])
-    if len(steps) != 1 or not hasattr(steps[0], "build"):
+    if len(steps) != 1 or not steps[0].trains_jointly:
         raise HubError(
             f"{NAME} trains one encoder with itself, and stands behind {len(steps)}",
             "end the encoder chain with audio_seeg/conv_gru, such as encoder: [..., {use: audio_seeg/conv_gru}]",
