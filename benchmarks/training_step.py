@@ -5,6 +5,9 @@
 Both hold the same weights and are timed in one process, in CPU-seconds: forward, loss, backward, clipping, AdamW. The
 reference calls, in every one of the 35 frames, what the published figures draw as boxes: a convolution over the
 previous weights, linear layers, torch's GRU cell. In evaluation both give the same frames (checked to 1e-4).
+
+Almost all of a step is matrix products, so a bound stands beside it: what the step's floating-point operations would
+take at the rate of one large matrix product, measured in the same run.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from braindecode_hub_audio_seeg.attention_network import PAPER, AttentionNetwork
 from braindecode_hub_audio_seeg.conv_gru_network import PAPER as FRONT
@@ -97,6 +101,25 @@ def step_seconds(model: nn.Module, batch: int, channels: int, steps: int) -> flo
     return min(taken[1:])
 
 
+def operations(model: nn.Module, batch: int, channels: int) -> float:
+    """Floating-point operations of forward and backward for one batch, counted on 4 windows."""
+    model.train()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(4, channels, 1230)).square().mean().backward()
+    return counter.get_total_flops() / 4 * batch
+
+
+def product_rate() -> float:
+    """Floating-point operations per CPU-second of a product as large as a GRU layer's: the best of five."""
+    a, b = torch.randn(11776, 666), torch.randn(666, 999)
+    taken = []
+    for _ in range(5):
+        began = time.process_time()
+        torch.mm(a, b)
+        taken.append(time.process_time() - began)
+    return 2 * 11776 * 666 * 999 / min(taken)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=512)
@@ -115,8 +138,14 @@ def main() -> None:
     print(f"largest difference in evaluation {apart:.1e}")
     if apart > 1e-4:
         raise SystemExit("the two networks differ")
+    needed = operations(ours, given.batch, given.channels)
     for threads in given.threads:
         torch.set_num_threads(threads)
+        rate = product_rate()
+        print(
+            f"{needed / 1e9:.0f} GFLOP a step; a matrix product runs {rate / 1e9:.0f} GFLOP a CPU-second here: ", end=""
+        )
+        print(f"at least {needed / rate:.1f} CPU-s a step")
         began = time.monotonic()
         fast = step_seconds(ours, given.batch, given.channels, given.steps)
         middle = time.monotonic()
