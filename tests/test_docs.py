@@ -227,7 +227,7 @@ def test_fragments_become_the_changelog() -> None:
     names = sorted(path.name for path in (ROOT / "changes").iterdir() if not path.name.startswith("."))
     assert names
     for name in names:
-        assert re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})(\.\d+)?\.md", name), name
+        assert re.fullmatch(rf"(\d+(\.\w+)?|\+[\w-]+)\.({kinds})(\.\d+)?\.md", name), name
     done = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "0"],
         capture_output=True,

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.parts.folder import Floats, Folder, Sound, open_npy
+from braindecode_hub.parts.folder import Folder
+from braindecode_hub.parts.opening import Floats, Sound, open_npy
 from braindecode_hub.phantom import speech
 from braindecode_hub.runner import context
 from braindecode_hub.types import Context, Event, Space

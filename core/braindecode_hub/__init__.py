@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from braindecode_hub.version import API_VERSION, __version__
 
 if TYPE_CHECKING:
+    from braindecode_hub.api import inspect as inspect
     from braindecode_hub.api import load as load
     from braindecode_hub.api import run as run
     from braindecode_hub.errors import HubError as HubError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from braindecode_hub.interfaces import Encoder as Encoder
     from braindecode_hub.interfaces import Metric as Metric
     from braindecode_hub.interfaces import Renderer as Renderer
+    from braindecode_hub.judging import score as score
+    from braindecode_hub.parts.save_recording import save_recording as save_recording
     from braindecode_hub.types import ANY as ANY
     from braindecode_hub.types import Artifact as Artifact
     from braindecode_hub.types import Batch as Batch
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _WHERE = {
     "run": "api",
     "load": "api",
+    "save_recording": "parts.save_recording",
+    "score": "judging",
+    "inspect": "api",
     "HubError": "errors",
     "hookimpl": "hookspecs",
     **dict.fromkeys(("Dataset", "Encoder", "Decoder", "Renderer", "Metric"), "interfaces"),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from braindecode_hub.catalogue import PipelineEntry
+from braindecode_hub.environment import context
+from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.files import read_yaml
+from braindecode_hub.inspection import READ_S, Inspection, inspect_dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import Progress
-from braindecode_hub.pipeline import Config, pipeline_part, resolve
+from braindecode_hub.pipeline import Config, build_dataset, dataset_only, pipeline_part, resolve
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runner import Options, Until, run_pipeline
+from braindecode_hub.types import Event
 
 
 def run(
@@ -41,10 +47,9 @@ def run(
     HubError for every expected mistake.
     """
     manager = Manager() if manager is None else manager
-    sets = [f"{key}={_as_yaml(value)}" for key, value in set.items()] if isinstance(set, Mapping) else list(set)
     config, options = configure(
-        name, manager, preset=preset, data=data, sets=sets, subjects=subjects, seed=seed, folds=folds, device=device,
-        out=Path(out), resume=resume, dev=dev, until=until, jobs=jobs, backend=backend, network=network,
+        name, manager, preset=preset, data=data, sets=_assignments(set), subjects=subjects, seed=seed, folds=folds,
+        device=device, out=Path(out), resume=resume, dev=dev, until=until, jobs=jobs, backend=backend, network=network,
     )  # fmt: skip
     if not progress:
         return run_pipeline(config, options, manager)
@@ -55,6 +60,33 @@ def run(
     finally:
         shown.close()
         manager.unregister(shown)
+
+
+def inspect(
+    name: str | Path,
+    *,
+    pipeline: str | None = None,
+    preset: str | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    subjects: Sequence[str] | None = None,
+    seconds: float = READ_S,
+    network: bool = True,
+    manager: Manager | None = None,
+    log: Callable[[Event], None] = lambda event: None,
+) -> Inspection:
+    """Look at recordings before anything is fitted: a path or URI of your own data, or a pipeline's dataset by name.
+
+    `pipeline`: whose flow says what was recorded (of a path; by default the first in the catalogue); `set`: changes
+    of the dataset, as in `run`; `seconds`: how much of each recording is read (math.inf: all). Raises HubError for
+    every expected mistake.
+    """
+    manager = Manager() if manager is None else manager
+    entry, data = _named(str(name), pipeline, manager)
+    config = resolve(dataset_only(entry), manager, preset=preset, data=data, sets=_assignments(set))
+    dataset = build_dataset(config, manager)
+    dataset.prepare(context(manager=manager, network=network, log=log))
+    where = f"{config['dataset']['use']}" + (f" {data}" if data is not None else "")
+    return inspect_dataset(dataset, where, seconds=seconds, subjects=subjects, log=log)
 
 
 def load(path: str | Path) -> Run:
@@ -91,7 +123,18 @@ def configure(
     return {"pipeline": stored["pipeline"], **config}, Options(preset=preset, subjects=chosen, **options)
 
 
-def _as_yaml(value: Any) -> str:
-    import json
+def _named(name: str, pipeline: str | None, manager: Manager) -> tuple[PipelineEntry, str | None]:
+    """Return the pipeline whose dataset `name` is and None, or the one that reads data and the data `name`."""
+    known = manager.catalogue.pipelines
+    if name in known and pipeline is None:
+        return known[name], None
+    if "://" not in name and not Path(name).expanduser().exists():
+        raise HubError(f"'{name}' is neither a file, a folder nor a pipeline", did_you_mean(name, known), usage=True)
+    return manager.catalogue.pipeline(pipeline if pipeline is not None else next(iter(sorted(known)), "")), name
 
-    return json.dumps(value)
+
+def _assignments(changes: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Return changes as the command line's KEY=VALUE texts."""
+    if not isinstance(changes, Mapping):
+        return list(changes)
+    return [f"{key}={json.dumps(value)}" for key, value in changes.items()]

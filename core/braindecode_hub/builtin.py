@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 @hookimpl
 def register_components(register: Register) -> None:
     """Register core's parts."""
+    register.dataset("core/arrays", "braindecode_hub.parts.arrays:Arrays")
+    register.dataset("core/embeddings", "braindecode_hub.parts.embeddings:Embeddings")
     register.dataset("core/folder", "braindecode_hub.parts.folder:Folder")
+    register.dataset("core/bids", "braindecode_hub.parts.bids:Bids")
+    register.dataset("core/nwb", "braindecode_hub.parts.nwb:Nwb")
     register.dataset("core/phantom_eeg", "braindecode_hub.parts.phantom_eeg:PhantomEeg")
     register.encoder("core/zscore", "braindecode_hub.parts.zscore:ZScore")
     register.decoder("core/ridge", "braindecode_hub.parts.ridge:Ridge")

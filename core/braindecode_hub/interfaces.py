@@ -252,6 +252,13 @@ class Metric(Component, ABC):
     def per_unit(self, target: Array, predicted: Array) -> Array:
         """Score units: (units, …) and (units, …) give (units,)."""
 
+    def pairs(self, target: Array, predicted: Array) -> Array:
+        """Score every target against every prediction: (units, …) and (units, …) give (targets, predictions)."""
+        import numpy as np
+
+        alone = [self.per_unit(target, np.repeat(one[None], len(target), axis=0)) for one in predicted]
+        return np.stack(alone, axis=1)
+
     def shifted(self, target: Array, predicted: Array, unit_frames: int) -> Array:
         """Score circular shifts of a stitched prediction: (frames, …) and (frames, …) give (shifts,).
 

@@ -51,6 +51,44 @@ def correlation_per_unit(target: npt.ArrayLike, predicted: npt.ArrayLike, mask: 
     return _mean_where(r, scored, axis=1)
 
 
+def correlation_over_presentations(target: npt.ArrayLike, predicted: npt.ArrayLike) -> Array:
+    """Each presentation's part in Pearson's r over presentations, for static targets.
+
+    target, predicted: (n, features), a row a presentation. r is taken over rows within each feature,
+    then averaged over the features that vary. Returns (n,): r plus the presentation's influence on
+    it, so that their mean is r itself and their spread gives its standard error; 0 where a
+    prediction is constant. Raises HubError as `pearson_over_time` does. Hampel 1974, "The influence
+    curve and its role in robust estimation"; Devlin, Gnanadesikan and Kettenring 1975.
+    """
+    wave, other, scored = _presentations(target, predicted)
+    n = len(wave)
+    r = np.einsum("nf,nf->f", wave, other)
+    varies = other.any(axis=0)
+    own = n * (wave * other - r / 2 * (wave**2 + other**2)) + r
+    return _mean_where(np.where(varies, own, 0.0), np.broadcast_to(scored, own.shape), axis=1)
+
+
+def presentation_pairs(target: npt.ArrayLike, predicted: npt.ArrayLike) -> Array:
+    """What every pairing adds to the correlation over presentations: (n targets, n predictions).
+
+    target, predicted: (n, features). The mean along any pairing is the r that it would have.
+    """
+    wave, other, scored = _presentations(target, predicted)
+    used = wave[:, scored]
+    return np.asarray(len(wave) * (used @ other[:, scored].T) / max(1, int(scored.sum())))
+
+
+def _presentations(target: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Array, Array, Bools]:
+    true, guess = np.asarray(target, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if true.shape != guess.shape or true.ndim != 2 or 0 in true.shape:
+        raise HubError(f"target has shape {true.shape} and predicted {guess.shape}", "give (presentations, features)")
+    if not np.isfinite(true).all():
+        raise HubError("the target holds NaN or infinity", "drop those presentations")
+    counted = frame_mask(None, (1, len(true)))
+    wave, scored = standardised(true[None], counted)
+    return wave[0], standardised(guess[None], counted)[0][0], scored[0]
+
+
 def constant_bins(target: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Bools:
     """Which bins are constant in every trial, so that no correlation exists: (bins,) bool."""
     return np.logical_not(np.asarray(_varies(target, mask).any(axis=0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import types as pytypes
 import typing
@@ -12,6 +13,7 @@ from typing import Any, Literal, Union, cast
 
 from braindecode_hub.catalogue import PipelineEntry
 from braindecode_hub.chain import Chain
+from braindecode_hub.datapaths import dataset_for
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.files import parse_yaml
 from braindecode_hub.interfaces import Component, Dataset, Decoder, Encoder, Metric, Renderer
@@ -96,7 +98,7 @@ def resolve(
             raise HubError(f"{entry.name} has no preset '{preset}'", did_you_mean(preset, entry.presets), usage=True)
         config.update(copy.deepcopy(entry.presets[preset] or {}))
     if data is not None:
-        config["dataset"] = {"use": "core/folder", "path": data, "brain": str(config["flow"][0])}
+        config["dataset"] = dataset_for(data, str(config["flow"][0]), manager)
     assignments = [_assignment(text) for text in sets]
     for path, value in sorted(assignments, key=lambda pair: pair[0][-1] != "use"):
         _assign(config, path, value)
@@ -112,6 +114,23 @@ def resolve(
             raise HubError(f"window.{name} is {value!r}, which is not a number", "give it in seconds", usage=True)
     check(config, manager)
     return config
+
+
+def dataset_only(entry: PipelineEntry) -> PipelineEntry:
+    """Return an entry that is nothing but its dataset: to look at data, nothing else need be installed or right."""
+    kept = ("plugin", "summary", "flow", "source", "dataset")
+
+    def pruned(spec: Mapping[str, Any]) -> Config:
+        return {key: value for key, value in spec.items() if key in kept}
+
+    presets = {name: pruned(preset or {}) for name, preset in entry.presets.items()}
+    return dataclasses.replace(entry, spec={**pruned(entry.spec), "presets": presets})
+
+
+def build_dataset(config: Config, manager: Manager) -> Dataset:
+    """Return the dataset of a resolved configuration, built and not yet prepared."""
+    found = cast(Any, check_part(manager, "dataset", "dataset", config["dataset"]))
+    return cast(Dataset, found(**{key: value for key, value in config["dataset"].items() if key != "use"}))
 
 
 def pipeline_part(config: Config) -> Config:

@@ -197,10 +197,7 @@ def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[
     """Return p, the smallest p attainable, and the null with the observed score first; larger is better in it."""
     sign = 1.0 if metric.higher_is_better else -1.0
     if rate is None or units.name == "presentation" or metric.needs == "media":
-        pairs = sign * np.stack(
-            [metric.per_unit(units.target, np.repeat(one[None], len(units), axis=0)) for one in units.predicted],
-            axis=1,
-        )
+        pairs = sign * np.asarray(metric.pairs(units.target, units.predicted), np.float64)
         p, smallest, null = exchange_p(pairs, seed=seed, blocks=units.subjects)
         return p, smallest, np.concatenate([[pairs.diagonal().mean()], null])
     nulls, counts = [], []

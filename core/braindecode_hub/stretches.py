@@ -68,7 +68,9 @@ def stretches(
             after = groups[number + 1][0] if number + 1 < len(groups) else None
             low = max(0.0, start - _reach(before, start, gap_s))
             high = min(lengths[recording], stop + _reach(stop, after, gap_s))
-            found.extend(_between_breaks(recording, low, high, breaks.get(recording, ())))
+            pieces = _between_breaks(recording, low, high, breaks.get(recording, ()))
+            own = [trial for trial in fold.side(side) if trial.recording == recording]
+            found += [one for one in pieces if any(t.start < one.stop and t.stop > one.start for t in own)]
     return found
 
 
@@ -86,6 +88,8 @@ def prepare_brain(
         raise HubError(f"recording {recording.id} has no rate", "give its sampling rate in Hz, as `rate`")
     first = math.ceil(stretch.start * rate - 1e-6)
     last = min(int(recording.brain.data.shape[-1]), math.floor(stretch.stop * rate + 1e-6))
+    if not steps and getattr(recording.brain.data, "mapped", False):
+        return Prepared(_Mapped(recording, first, last), rate, first / rate)
     out_rate = rate_after(dataset.brain, steps, rate)
     plan = _Plan(steps, rate, out_rate, last - first)
     seconds = (last - first) / rate
@@ -120,6 +124,8 @@ def prepare_stimulus(
     }
     if signal.rate is None:
         whole = np.asarray(signal.data)[None]
+        if not steps:  # thousands of vectors: as they are, each in a file of its own they would only cost time
+            return Prepared(_float32(whole[0]), None, 0.0)
         data = cache.array(key, lambda allocate: _float32(_run(steps, whole, None, space, None)[0]))
         return Prepared(data, None, 0.0)
     rate = rate_after(space, steps, signal.rate)
@@ -148,6 +154,20 @@ def prepare_stimulus(
         key, lambda allocate: _float32(_run(steps, np.asarray(samples)[None], signal.rate, space, None)[0])
     )
     return Prepared(data, rate, frame / rate)
+
+
+class _Mapped:
+    """A stretch that no encoder changes, of a recording that says it is `mapped`: read where it is sliced."""
+
+    def __init__(self, recording: Recording, first: int, last: int) -> None:
+        self._recording, self._first = recording, first
+        self.shape = int(recording.brain.data.shape[0]), last - first
+
+    def __getitem__(self, key: tuple[Any, slice]) -> Array:
+        start, stop, step = key[1].indices(self.shape[1])
+        at = self._first + start
+        x = _float32(self._recording.brain.data[:, at : max(at, self._first + stop)])[None]
+        return _finite(x, self._recording, at / (self._recording.brain.rate or 1.0))[0][key[0], ::step]
 
 
 def stimulus_stretches(trials: Iterable[Trial], clocked: bool) -> list[Stretch]:

@@ -21,6 +21,7 @@ def register_components(register: Register) -> None:
     register.dataset("audio_seeg/naplib", f"{here}.naplib:Naplib")
     register.dataset("audio_seeg/grasshopper", f"{here}.grasshopper:Grasshopper")
     register.dataset("audio_seeg/kohler2022", f"{here}.kohler2022:Kohler2022")
+    register.dataset("audio_seeg/verwoert2022", f"{here}.verwoert2022:Verwoert2022")
     register.encoder("audio_seeg/mel", f"{here}.mel:Mel")
     register.encoder("audio_seeg/high_gamma", f"{here}.highgamma:HighGamma")
     register.encoder("audio_seeg/conv_gru", f"{here}.conv_gru:ConvGru")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.parts.folder import Pair, Pairs
+from braindecode_hub.parts.pairs import Pair, Pairs
 from braindecode_hub.types import Context
 
 NODE = "osf://7wf6n"
