@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from braindecode_hub.metrics import correlation_per_unit
-from braindecode_hub.statistics import shift_null
+from braindecode_hub.nulls import shift_null
 
 FRAMES, BINS, LOOP = 30_000, 23, 1000
 REPEATS = 5

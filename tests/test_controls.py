@@ -15,13 +15,12 @@ import pytest
 from toy import RATE, Toy, toy_fold, toy_study
 
 from braindecode_hub import refits
-from braindecode_hub.controls import KINDS, Noise, relabel, shuffle_targets
+from braindecode_hub.controls import KINDS, Noise, above_chance, relabel, shuffle_targets
 from braindecode_hub.errors import HubError
 from braindecode_hub.jobs import Job, perform, run_local
 from braindecode_hub.manager import Manager
 from braindecode_hub.refits import predict_side, study_of
 from braindecode_hub.splits import Split
-from braindecode_hub.statistics import above_chance
 from braindecode_hub.stretches import Prepared
 from braindecode_hub.types import Context, Recording, Signal, Space, Trial
 from braindecode_hub.view import View, Window, make_item

@@ -150,7 +150,7 @@ def test_a_control_with_fewer_candidates_is_judged_by_its_own_chance() -> None:
 
 
 def test_three_refits_need_more_than_two_standard_errors() -> None:
-    from braindecode_hub.statistics import above_chance
+    from braindecode_hub.controls import above_chance
 
     ranks = [0.697, 0.530, 0.576]  # of three noise refits of a network, in which nothing leaked
     assert above_chance(ranks, 0.45, 0.1) is False

@@ -426,7 +426,7 @@ def test_a_pipelines_own_data_is_looked_at_by_name() -> None:
 MISTAKES: dict[str, tuple[list[str], str, str]] = {
     "nothing there": (["nowhere"], "'nowhere' is neither a file, a folder nor a pipeline", "known: audio_seeg"),
     "a misspelt pipeline": (["audio_sseg"], "'audio_sseg' is neither", "did you mean audio_seeg?"),
-    "no rate": (["MINE"], "does not say its sampling rate", "--set dataset.rate="),
+    "no rate": (["MINE"], "does not say its sampling rate", "1000 would make it as long as p1.wav"),
     "a wrong rate": (["MINE", "--set", "dataset.rate=512"], "lasts 78.12 s", "a brain rate of 1000 Hz would fit"),
     "no seconds": (["MINE", "--set", "dataset.rate=1000", "--seconds", "0"], "0 s are to be read", "--seconds 120"),
     "nobody": (["MINE", "--set", "dataset.rate=1000", "--subjects", "x"], "has no trials", "--subjects"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from braindecode_hub import metrics, statistics
+from braindecode_hub import controls, intervals, lazy, metrics, nulls, surrogates
 from braindecode_hub.errors import HubError
 
 Array = npt.NDArray[np.float64]
@@ -94,7 +94,7 @@ def test_shift_null_equals_the_loop(
     predicted = spoil(0.5 * target + noise(frames, 3, seed=1))
     length = frames if unit == "all" else int(unit)
     mask = noise(frames, seed=2) > -0.5 if masked else None
-    null = statistics.shift_null(target, predicted, length, mask)
+    null = nulls.shift_null(target, predicted, length, mask)
     assert null == pytest.approx(loop_null(target, predicted, length, mask), abs=1e-6)
 
 
@@ -102,41 +102,41 @@ def test_a_faint_stretch_beside_a_loud_one_is_not_lost_in_rounding() -> None:
     target, predicted = np.zeros((3000, 1)), noise(3000, 1, seed=1)
     target[:20] = noise(20, 1)
     predicted[100:200] = 1 + 2e-5 * predicted[100:200]
-    null = statistics.shift_null(target, predicted, 20) * 150  # one unit of 150 can be scored
+    null = nulls.shift_null(target, predicted, 20) * 150  # one unit of 150 can be scored
     assert null == pytest.approx(loop_null(target, predicted, 20, None) * 150, abs=1e-7)
 
 
 def test_shift_null_does_not_depend_on_its_block_of_bins(monkeypatch: pytest.MonkeyPatch) -> None:
     target, predicted = noise(150, 7), silent(noise(150, 7, seed=1))
-    null = statistics.shift_null(target, predicted, 30)
-    monkeypatch.setattr(statistics, "CHUNK", 1)
-    assert statistics.shift_null(target, predicted, 30) == pytest.approx(null, abs=1e-12)
+    null = nulls.shift_null(target, predicted, 30)
+    monkeypatch.setattr(lazy, "CHUNK", 1)
+    assert nulls.shift_null(target, predicted, 30) == pytest.approx(null, abs=1e-12)
 
 
 def test_shift_null_ignores_what_the_mask_leaves_out_and_scores_constants_0() -> None:
     target, predicted = noise(100, 2), noise(100, 2, seed=1)
     mask = np.arange(100) % 3 > 0
-    null = statistics.shift_null(target, predicted, 25, mask)
+    null = nulls.shift_null(target, predicted, 25, mask)
     target[~mask] = np.nan
-    assert statistics.shift_null(target, predicted, 25, mask) == pytest.approx(null, abs=1e-12)
-    assert not statistics.shift_null(target, np.ones((100, 2)), 25, mask).any()
-    assert not statistics.shift_null(np.ones((100, 2)), predicted, 25).any()
+    assert nulls.shift_null(target, predicted, 25, mask) == pytest.approx(null, abs=1e-12)
+    assert not nulls.shift_null(target, np.ones((100, 2)), 25, mask).any()
+    assert not nulls.shift_null(np.ones((100, 2)), predicted, 25).any()
 
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.integers(0, 59))
 def test_rolling_the_prediction_rolls_the_null(seed: int, shift: int) -> None:
     target, predicted = noise(2, 60, 2, seed=seed)
-    null = statistics.shift_null(target, predicted, 15)
-    rolled = statistics.shift_null(target, 3 * np.roll(predicted, shift, axis=0) - 7, 15)
+    null = nulls.shift_null(target, predicted, 15)
+    rolled = nulls.shift_null(target, 3 * np.roll(predicted, shift, axis=0) - 7, 15)
     assert rolled == pytest.approx(np.roll(null, -shift), abs=1e-9)
 
 
 @pytest.mark.slow
 def test_all_shifts_cost_less_than_a_hundredth_of_a_loop_over_a_thousand() -> None:
     target, predicted = noise(30_000, 23), noise(30_000, 23, seed=1)
-    statistics.shift_null(target, predicted, 30_000)
-    fast = min(_cpu(lambda: statistics.shift_null(target, predicted, 30_000)) for _ in range(3))
+    nulls.shift_null(target, predicted, 30_000)
+    fast = min(_cpu(lambda: nulls.shift_null(target, predicted, 30_000)) for _ in range(3))
     ten = _cpu(lambda: [_unit_score(target, np.roll(predicted, s, axis=0)) for s in range(10)])
     assert 100 * fast < 100 * ten
 
@@ -152,17 +152,17 @@ def _cpu(work: Callable[[], object]) -> float:
 
 
 def test_shift_p_counts_the_observed_and_its_neighbours() -> None:
-    assert statistics.shift_p([0.5, 0.4, 0.6, 0.5], effective=100) == (0.75, 0.01)
-    assert statistics.shift_p([0.9, 0.4, 0.6, 0.5], effective=2) == (0.5, 0.5)
-    assert statistics.shift_p([0.9, 0.4], effective=0.1) == (1, 1)
-    assert statistics.shift_p(np.zeros(50), effective=50)[0] == 1
+    assert nulls.shift_p([0.5, 0.4, 0.6, 0.5], effective=100) == (0.75, 0.01)
+    assert nulls.shift_p([0.9, 0.4, 0.6, 0.5], effective=2) == (0.5, 0.5)
+    assert nulls.shift_p([0.9, 0.4], effective=0.1) == (1, 1)
+    assert nulls.shift_p(np.zeros(50), effective=50)[0] == 1
 
 
 def test_a_planted_signal_reaches_the_smallest_p() -> None:
     target = autoregressive(2000, 3, a=0.8, rng=np.random.default_rng(0))
     predicted = target + 2 * noise(2000, 3)
-    effective = 2000 / (2 * statistics.autocorrelation_time(target))
-    p, smallest = statistics.shift_p(statistics.shift_null(target, predicted, 100), effective=effective)
+    effective = 2000 / (2 * nulls.autocorrelation_time(target))
+    p, smallest = nulls.shift_p(nulls.shift_null(target, predicted, 100), effective=effective)
     assert p == smallest < 0.05
 
 
@@ -170,9 +170,9 @@ def false_alarms_of_shifts(simulations: int, frames: int, a: float, seed: int) -
     rng, alarms = np.random.default_rng(seed), 0
     for _ in range(simulations):
         target, predicted = autoregressive(frames, 2, 3, a=a, rng=rng).transpose(1, 0, 2)
-        null = statistics.shift_null(target, predicted, frames // 10)
-        effective = frames / (2 * statistics.autocorrelation_time(target))
-        alarms += statistics.shift_p(null, effective=effective)[0] <= 0.05
+        null = nulls.shift_null(target, predicted, frames // 10)
+        effective = frames / (2 * nulls.autocorrelation_time(target))
+        alarms += nulls.shift_p(null, effective=effective)[0] <= 0.05
     return alarms / simulations
 
 
@@ -183,15 +183,15 @@ def test_shifts_of_autocorrelated_noise_are_calibrated() -> None:
 @pytest.mark.parametrize(("a", "expected"), [(0.0, 1.0), (0.5, 3.0), (0.9, 19.0)])
 def test_autocorrelation_time_of_a_known_process(a: float, expected: float) -> None:
     x = autoregressive(20_000, 4, a=a, rng=np.random.default_rng(0))
-    assert statistics.autocorrelation_time(5 + 3 * x) == pytest.approx(expected, rel=0.15)
+    assert nulls.autocorrelation_time(5 + 3 * x) == pytest.approx(expected, rel=0.15)
 
 
 def test_autocorrelation_time_of_constants_and_rhythms() -> None:
-    assert statistics.autocorrelation_time(np.ones((100, 2))) == 1
+    assert nulls.autocorrelation_time(np.ones((100, 2))) == 1
     wave = np.sin(np.arange(1000) * 2 * np.pi / 40)
-    assert statistics.autocorrelation_time(wave) > 10
+    assert nulls.autocorrelation_time(wave) > 10
     with pytest.raises(HubError):
-        statistics.autocorrelation_time(np.full((10, 1), np.nan))
+        nulls.autocorrelation_time(np.full((10, 1), np.nan))
 
 
 # Exchange
@@ -201,33 +201,33 @@ def test_exchange_p_is_the_exact_share_of_pairings() -> None:
     scores = noise(5, 5)
     means = [scores[range(5), order].mean() for order in itertools.permutations(range(5))]
     exact = np.mean(np.array(means) >= np.trace(scores) / 5 - 1e-12)
-    p, smallest, null = statistics.exchange_p(scores, seed=0, permutations=40_000)
+    p, smallest, null = nulls.exchange_p(scores, seed=0, permutations=40_000)
     assert p == pytest.approx(exact, abs=0.01)
     assert smallest == pytest.approx(1 / math.factorial(5))
     assert set(np.round(null, 9)) <= set(np.round(means, 9))
 
 
 def test_exchange_p_of_perfect_and_of_tied_scores() -> None:
-    assert statistics.exchange_p(np.eye(30), seed=0)[:2] == pytest.approx((1e-4, 1e-4), rel=1e-3)
-    assert statistics.exchange_p(np.eye(3), seed=0)[0] >= 1 / 6
-    assert statistics.exchange_p(np.full((12, 12), 0.1), seed=0)[0] == 1
+    assert nulls.exchange_p(np.eye(30), seed=0)[:2] == pytest.approx((1e-4, 1e-4), rel=1e-3)
+    assert nulls.exchange_p(np.eye(3), seed=0)[0] >= 1 / 6
+    assert nulls.exchange_p(np.full((12, 12), 0.1), seed=0)[0] == 1
 
 
 def test_exchange_stays_within_its_blocks() -> None:
     blocks = ["a", "b"] * 6
     same = np.equal.outer(blocks, blocks)
-    p, smallest, null = statistics.exchange_p(same * 1.0, seed=0, blocks=blocks)
+    p, smallest, null = nulls.exchange_p(same * 1.0, seed=0, blocks=blocks)
     assert p == 1
     assert (null == 1).all()
     assert smallest == 1 / 10_001
-    assert statistics.exchange_p(same * 1.0, seed=0)[0] < 0.05
-    pairs = statistics.exchange_p(np.eye(4), seed=0, blocks=[0, 0, 1, 1])
+    assert nulls.exchange_p(same * 1.0, seed=0)[0] < 0.05
+    pairs = nulls.exchange_p(np.eye(4), seed=0, blocks=[0, 0, 1, 1])
     assert pairs[1] == pytest.approx(1 / 4)
     assert pairs[0] == pytest.approx(1 / 4, abs=0.02)
 
 
 def test_exchange_is_the_same_for_the_same_seed_only() -> None:
-    first, second, other = (statistics.exchange_p(noise(9, 9), seed=seed)[2] for seed in (1, 1, 2))
+    first, second, other = (nulls.exchange_p(noise(9, 9), seed=seed)[2] for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
 
@@ -236,9 +236,7 @@ def test_exchanging_units_without_signal_is_calibrated() -> None:
     rng, alarms = np.random.default_rng(0), 0
     for seed in range(600):
         target, predicted = autoregressive(15 * 40, 2, a=0.8, rng=rng).T.reshape(2, 15, 40)
-        alarms += (
-            statistics.exchange_p(np.corrcoef(predicted, target)[:15, 15:], seed=seed, permutations=400)[0] <= 0.05
-        )
+        alarms += nulls.exchange_p(np.corrcoef(predicted, target)[:15, 15:], seed=seed, permutations=400)[0] <= 0.05
     assert 0.02 <= alarms / 600 <= 0.07
 
 
@@ -248,7 +246,7 @@ def test_exchanging_units_without_signal_is_calibrated() -> None:
 def coverage(draw: Callable[[np.random.Generator, int], Array], truth: float, n: int, repeats: int = 400) -> float:
     rng, held = np.random.default_rng(0), 0
     for seed in range(repeats):
-        found = statistics.interval(draw(rng, n), seed=seed, draws=1000)
+        found = intervals.interval(draw(rng, n), seed=seed, draws=1000)
         assert found is not None
         held += found[0] <= truth <= found[1]
     return held / repeats
@@ -273,7 +271,7 @@ def subject_coverage(subjects: int, of_these: bool) -> float:
     for seed in range(300):
         offsets = rng.normal(size=(subjects, 1))
         scores = offsets + rng.normal(size=(subjects, 8))
-        found = statistics.interval(scores.ravel(), seed=seed, subjects=labels, draws=1000)
+        found = intervals.interval(scores.ravel(), seed=seed, subjects=labels, draws=1000)
         assert found is not None
         held += found[0] <= (offsets.mean() if of_these else 0) <= found[1]
     return held / 300
@@ -286,22 +284,22 @@ def test_two_subjects_speak_of_themselves_and_many_of_everybody() -> None:
 
 
 def test_no_interval_under_ten_units_or_without_spread() -> None:
-    assert statistics.interval(noise(9), seed=0) is None
-    assert statistics.interval(np.zeros(40), seed=0) is None
-    assert statistics.interval(np.full(12, 0.1), seed=0, subjects=list("abcdefghijkl")) is None
-    assert statistics.interval(noise(10), seed=0) is not None
+    assert intervals.interval(noise(9), seed=0) is None
+    assert intervals.interval(np.zeros(40), seed=0) is None
+    assert intervals.interval(np.full(12, 0.1), seed=0, subjects=list("abcdefghijkl")) is None
+    assert intervals.interval(noise(10), seed=0) is not None
 
 
 def test_hits_and_misses_have_a_finite_interval() -> None:
-    found = statistics.interval([1.0] + [0.0] * 11, seed=0)
+    found = intervals.interval([1.0] + [0.0] * 11, seed=0)
     assert found is not None
     assert -1 < found[0] < 1 / 12 < found[1] < 1
 
 
 def test_an_interval_repeats_with_its_seed_and_a_wider_level_is_wider() -> None:
     x = noise(20)
-    found, wide = statistics.interval(x, seed=3), statistics.interval(x, seed=3, level=0.99)
-    assert found == statistics.interval(x, seed=3)
+    found, wide = intervals.interval(x, seed=3), intervals.interval(x, seed=3, level=0.99)
+    assert found == intervals.interval(x, seed=3)
     assert found is not None
     assert wide is not None
     assert wide[0] < found[0] < x.mean() < found[1] < wide[1]
@@ -310,22 +308,22 @@ def test_an_interval_repeats_with_its_seed_and_a_wider_level_is_wider() -> None:
 def test_paired_intervals_are_of_the_differences() -> None:
     a = noise(30)
     b = a - 0.2 + 0.01 * noise(30, seed=1)
-    found = statistics.paired_interval(a, b, seed=0)
+    found = intervals.paired_interval(a, b, seed=0)
     assert found is not None
     assert 0.19 < found[0] < 0.2 < found[1] < 0.21
-    assert found == statistics.interval(a - b, seed=0)
-    assert statistics.paired_interval(a, a, seed=0) == (0, 0)
-    assert statistics.paired_interval(a[:5], a[:5], seed=0) is None
+    assert found == intervals.interval(a - b, seed=0)
+    assert intervals.paired_interval(a, a, seed=0) == (0, 0)
+    assert intervals.paired_interval(a[:5], a[:5], seed=0) is None
     with pytest.raises(HubError):
-        statistics.paired_interval(a, b[:5], seed=0)
+        intervals.paired_interval(a, b[:5], seed=0)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, st.floats(1e-3, 1e3), st.floats(-10, 10))
 def test_an_interval_moves_with_its_scores(seed: int, scale: float, offset: float) -> None:
     x = noise(14, seed=seed)
-    found = statistics.interval(x, seed=0, draws=500)
-    moved = statistics.interval(scale * x + offset, seed=0, draws=500)
+    found = intervals.interval(x, seed=0, draws=500)
+    moved = intervals.interval(scale * x + offset, seed=0, draws=500)
     assert found is not None
     assert moved == pytest.approx([scale * edge + offset for edge in found], rel=1e-6, abs=1e-9)
 
@@ -334,18 +332,18 @@ def test_an_interval_moves_with_its_scores(seed: int, scale: float, offset: floa
 
 
 def test_a_control_is_above_chance_by_two_errors_and_by_a_margin() -> None:
-    assert statistics.above_chance([0.2, 0.21, 0.19], 0.0, 0.1) is True
-    assert statistics.above_chance([0.09, 0.08, 0.085], 0.0, 0.1) is False  # certain, but does not matter
-    assert statistics.above_chance([0.0, 0.6, 0.0], 0.0, 0.1) is False  # large, but not certain
-    assert statistics.above_chance([0.9, 0.9], 0.0, 0.1) is None
+    assert controls.above_chance([0.2, 0.21, 0.19], 0.0, 0.1) is True
+    assert controls.above_chance([0.09, 0.08, 0.085], 0.0, 0.1) is False  # certain, but does not matter
+    assert controls.above_chance([0.0, 0.6, 0.0], 0.0, 0.1) is False  # large, but not certain
+    assert controls.above_chance([0.9, 0.9], 0.0, 0.1) is None
     with pytest.raises(HubError):
-        statistics.above_chance([0.1, 0.2, np.nan], 0.0, 0.1)
+        controls.above_chance([0.1, 0.2, np.nan], 0.0, 0.1)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 256, 257, 1009, 2 * 1009])
 def test_a_surrogate_keeps_spectra_and_cross_spectra_and_forgets_time(samples: int) -> None:
     x = (20 + np.cumsum(noise(3, samples), axis=1)).astype(np.float32)
-    y = statistics.surrogate(x, np.random.default_rng(1))
+    y = surrogates.surrogate(x, np.random.default_rng(1))
     assert y.dtype == np.float32
     assert y.shape == x.shape
     before, after = np.fft.rfft(x.astype(np.float64)), np.fft.rfft(y.astype(np.float64))
@@ -362,27 +360,27 @@ def test_surrogates_repeat_with_their_seed_and_do_not_depend_on_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x = noise(4, 300)
-    first = statistics.surrogate(x, np.random.default_rng(1))
-    monkeypatch.setattr(statistics, "CHUNK", 1)
-    assert np.array_equal(first, statistics.surrogate(x, np.random.default_rng(1)))
-    assert not np.array_equal(first, statistics.surrogate(x, np.random.default_rng(2)))
+    first = surrogates.surrogate(x, np.random.default_rng(1))
+    monkeypatch.setattr(lazy, "CHUNK", 1)
+    assert np.array_equal(first, surrogates.surrogate(x, np.random.default_rng(1)))
+    assert not np.array_equal(first, surrogates.surrogate(x, np.random.default_rng(2)))
 
 
 def test_bad_input_is_said_with_a_remedy() -> None:
     x = noise(20, 2)
     for bad in (
-        lambda: statistics.shift_null(x, x[:10], 5),
-        lambda: statistics.shift_null(x, x, 21),
-        lambda: statistics.shift_null(np.full((20, 2), np.nan), x, 5),
-        lambda: statistics.shift_null(x, x, 5, np.ones(20)),
-        lambda: statistics.shift_p([], effective=3),
-        lambda: statistics.shift_p([0.1], effective=np.nan),
-        lambda: statistics.exchange_p(x, seed=0),
-        lambda: statistics.exchange_p(np.eye(3), seed=0, blocks=["a"]),
-        lambda: statistics.interval([np.nan] * 12, seed=0),
-        lambda: statistics.interval(np.zeros(12), seed=0, subjects=["a"]),
-        lambda: statistics.surrogate(np.full((2, 9), np.nan), np.random.default_rng(0)),
-        lambda: statistics.surrogate(np.zeros(9), np.random.default_rng(0)),
+        lambda: nulls.shift_null(x, x[:10], 5),
+        lambda: nulls.shift_null(x, x, 21),
+        lambda: nulls.shift_null(np.full((20, 2), np.nan), x, 5),
+        lambda: nulls.shift_null(x, x, 5, np.ones(20)),
+        lambda: nulls.shift_p([], effective=3),
+        lambda: nulls.shift_p([0.1], effective=np.nan),
+        lambda: nulls.exchange_p(x, seed=0),
+        lambda: nulls.exchange_p(np.eye(3), seed=0, blocks=["a"]),
+        lambda: intervals.interval([np.nan] * 12, seed=0),
+        lambda: intervals.interval(np.zeros(12), seed=0, subjects=["a"]),
+        lambda: surrogates.surrogate(np.full((2, 9), np.nan), np.random.default_rng(0)),
+        lambda: surrogates.surrogate(np.zeros(9), np.random.default_rng(0)),
     ):
         with pytest.raises(HubError) as caught:
             bad()

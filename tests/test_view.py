@@ -185,6 +185,36 @@ def test_the_test_side_shows_a_number_subject_and_session_and_no_more() -> None:
             assert set(trial.groups) == {"subject", "session"}
 
 
+def test_the_order_in_which_the_test_side_is_shown_says_nothing_of_when_it_was() -> None:
+    """Numbered as it was presented, a trial would tell its time: it is shown in the seed's order, and put back."""
+    orders = {}
+    for seed in (0, 0, 1):
+        study = toy_study(static=True, stimuli=90, seconds=0.5, channels=8, seed=seed)
+        fold = toy_fold(study)
+        seen, hidden = study.view(fold, "test"), study.view(fold, "test", hidden=True)
+        first = [float(item.brain.origin) + item.trial.start for item in hidden.items]
+        order = np.argsort(np.argsort(first)).tolist()
+        assert [trial.id for trial in hidden.trials] == [f"test-{n:04d}" for n in range(len(order))]
+        assert abs(np.corrcoef(order, np.arange(len(order)))[0, 1]) < 0.5
+        assert orders.setdefault(seed, order) == order
+        decode = lambda batch: {"label": batch.brain[:, :6, 40]}  # noqa: E731
+        np.testing.assert_array_equal(
+            [one["label"] for one in seen.predict(decode, 7)], [one["label"] for one in hidden.predict(decode, 7)]
+        )
+    assert orders[0] != orders[1]
+
+
+def test_asking_the_test_side_for_the_answer_is_one_line() -> None:
+    study = toy_study()
+    batch = next(study.view(toy_fold(study), "test", hidden=True).batches(2))
+    with pytest.raises(HubError, match="a test batch has no target 'features'"):
+        batch.target["features"]
+    with pytest.raises(HubError, match="a test trial does not show its group 'story'"):
+        batch.trials[0].groups["story"]
+    assert batch.target.get("features") is None
+    assert batch.trials[0].groups.get("story") is None
+
+
 def test_hidden_windows_hold_the_same_brain_as_seen_ones() -> None:
     seen, hidden = clock_view(), clock_view(hidden=True)
     for a, b in zip(seen.batches(4), hidden.batches(4), strict=True):

@@ -129,7 +129,7 @@ class Toy(Dataset):
         return Signal(smooth.astype(np.float32), RATE, "features")
 
     def fingerprint(self) -> str:
-        return Cache.key(**self.configuration() | {"breaks": list(self.breaks)})
+        return Cache.key(kind=type(self).__qualname__, **self.configuration() | {"breaks": list(self.breaks)})
 
     def mixing(self, channels: int) -> Array:
         """(channels, stimulus dimensions): the planted linear relation; static labels reach channels one to one."""

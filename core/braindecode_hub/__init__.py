@@ -9,6 +9,7 @@ from braindecode_hub.version import API_VERSION, __version__
 if TYPE_CHECKING:
     from braindecode_hub.api import inspect as inspect
     from braindecode_hub.api import load as load
+    from braindecode_hub.api import predict as predict
     from braindecode_hub.api import run as run
     from braindecode_hub.errors import HubError as HubError
     from braindecode_hub.hookspecs import hookimpl as hookimpl
@@ -35,6 +36,7 @@ _WHERE = {
     "save_recording": "parts.save_recording",
     "score": "judging",
     "inspect": "api",
+    "predict": "api",
     "HubError": "errors",
     "hookimpl": "hookspecs",
     **dict.fromkeys(("Dataset", "Encoder", "Decoder", "Renderer", "Metric"), "interfaces"),

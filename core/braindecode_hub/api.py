@@ -10,11 +10,12 @@ from typing import Any
 from braindecode_hub.catalogue import PipelineEntry
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError, did_you_mean
-from braindecode_hub.files import read_yaml
+from braindecode_hub.form import read_config
 from braindecode_hub.inspection import READ_S, Inspection, inspect_dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import Progress
 from braindecode_hub.pipeline import Config, build_dataset, dataset_only, pipeline_part, resolve
+from braindecode_hub.predict_run import Predicted, predict_run
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runner import Options, Until, run_pipeline
 from braindecode_hub.types import Event
@@ -94,6 +95,38 @@ def load(path: str | Path) -> Run:
     return Run(path)
 
 
+def predict(
+    run: str | Path | Run,
+    *,
+    data: str | Path | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    subject: str | None = None,
+    fold: int = 0,
+    out: str | Path | None = None,
+    media: bool = True,
+    network: bool = True,
+    manager: Manager | None = None,
+    log: Callable[[Event], None] = lambda event: None,
+) -> Predicted:
+    """Apply a finished run to new recordings, and write a folder of predictions and media; the CLI's options.
+
+    `data`: as in `run`, but no sound is needed; None: the run's own dataset, changed by `set`. `out`: the folder, by
+    default a new one in the run's `predictions`. Nothing is scored. Raises HubError for every expected mistake.
+    """
+    return predict_run(
+        run if isinstance(run, Run) else Run(run),
+        data=None if data is None else str(data),
+        sets=_assignments(set),
+        subject=subject,
+        fold=fold,
+        out=None if out is None else Path(out),
+        media=media,
+        network=network,
+        manager=Manager() if manager is None else manager,
+        log=log,
+    )
+
+
 def configure(
     name: str | Path,
     manager: Manager,
@@ -108,7 +141,7 @@ def configure(
     known = str(name) in manager.catalogue.pipelines
     if path.suffix in (".yaml", ".yml") or (path.is_dir() and not known):
         path = path / "config.yaml" if path.is_dir() else path
-        stored = dict(read_yaml(path))
+        stored = read_config(path)
         how = stored.pop("run", {}) or {}
         entry = manager.catalogue.pipeline(stored["pipeline"])
         config = resolve(entry, manager, data=data, sets=sets, base=pipeline_part(stored))

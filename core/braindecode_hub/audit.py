@@ -14,6 +14,7 @@ import numpy as np
 from braindecode_hub.design import Entry, Finding, entries_of_fold, entries_of_table, findings, unread
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import write_whole
+from braindecode_hub.form import wrong_in_split
 from braindecode_hub.leakfits import Check, check_refits
 from braindecode_hub.reading import ARRAYS, Foreign, Row, as_text, open_arrays, read_json, read_table, table_of
 from braindecode_hub.roles import find_roles
@@ -143,9 +144,12 @@ def _folds(path: Path, given: Mapping[str, str]) -> tuple[dict[int, list[Entry]]
     if path.suffix.lower() == ".json":
         data = read_json(path)
         if isinstance(data, dict) and isinstance(data.get("folds"), list) and data["folds"]:
+            why = wrong_in_split(data)
+            if why is not None:
+                raise HubError(f"{path} {why}", "give the split.json of a run folder, or a table")
             try:
                 folds = {int(fold["fold"]): entries_of_fold(fold) for fold in data["folds"]}
-            except (KeyError, TypeError, AttributeError) as error:
+            except KeyError as error:
                 raise HubError(
                     f"{path} is no split.json of a run: {error} is missing", "give a table instead"
                 ) from error
@@ -274,9 +278,10 @@ def _are_classes(target: Array, entries: Sequence[Entry]) -> bool:
 
 def _flags_of(run: Path) -> list[Finding]:
     """Return what a run's own controls have flagged."""
-    flags = read_json(run / "metrics.json").get("flags") or []
+    told = read_json(run / "metrics.json")
+    flags = told.get("flags") if isinstance(told, dict) else None
     text = "the run's own controls are above chance, or its score above the ceiling (flag LEAK)"
-    return [Finding("run's controls", "leak", ("train", "test"), 0, 1.0, text)] if "LEAK" in flags else []
+    return [Finding("run's controls", "leak", ("train", "test"), 0, 1.0, text)] if "LEAK" in (flags or ()) else []
 
 
 def _unseen(entries: Sequence[Entry]) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @hookimpl
 def register_components(register: Register) -> None:
     """Register core's parts."""
+    register.dataset("core/brain_only", "braindecode_hub.parts.brain_only:BrainOnly")
     register.dataset("core/arrays", "braindecode_hub.parts.arrays:Arrays")
     register.dataset("core/embeddings", "braindecode_hub.parts.embeddings:Embeddings")
     register.dataset("core/folder", "braindecode_hub.parts.folder:Folder")

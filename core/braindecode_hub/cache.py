@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import TEMPORARY, whole, writable_folder
+from braindecode_hub.manifests import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,12 +45,7 @@ _HOUR = 3600.0
 
 def default_folder() -> Path:
     """Return BRAINDECODE_HUB_CACHE, or the place where this platform keeps caches (Linux: under ~/.cache)."""
-    chosen = os.environ.get("BRAINDECODE_HUB_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import pooch  # type: ignore[import-untyped, unused-ignore]
-
-    return Path(pooch.os_cache("braindecode-hub"))
+    return cache_folder()
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,8 @@ class Entry:
 
 
 class Cache:
-    """Arrays by description, in `folder`; with `folder` None they are kept in RAM while the cache lives.
+    """Arrays by description, in `folder`; with `folder` None they are kept in RAM (allocated ones above 64 MiB in
+    nameless temporary files) while the cache lives.
 
     Above `limit_gb` (10⁹ bytes) the entries used longest ago are removed. Downloads live beside them, in
     `folder`/downloads, and do not count.
@@ -74,6 +71,7 @@ class Cache:
         self.limit_gb = limit_gb
         self._memory: dict[str, Any] = {}
         self._checked: set[tuple[int, ...]] = set()
+        self._swept = False
 
     @staticmethod
     def key(**parts: Any) -> str:
@@ -104,7 +102,10 @@ class Cache:
         """Return what is kept on disk, that used longest ago first."""
         found = []
         for path in self._files("arrays", "*/[!.]*.npy"):
-            with contextlib.suppress(OSError, ValueError, KeyError), path.open("rb") as handle:
+            with (
+                contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError),
+                path.open("rb") as handle,
+            ):
                 stat = os.fstat(handle.fileno())
                 found.append(Entry(json.loads(_trailer(handle)["key"]), path, stat.st_size, stat.st_mtime))
         return sorted(found, key=lambda entry: (entry.used, entry.path))
@@ -141,6 +142,8 @@ class Cache:
 
     def _read(self, path: Path, text: str) -> np.ndarray | None:
         try:
+            if path.is_symlink():  # it leads somewhere that this cache does not look after
+                return None
             with path.open("rb") as handle:
                 stat = os.fstat(handle.fileno())
                 about = _trailer(handle)
@@ -154,15 +157,25 @@ class Cache:
             with contextlib.suppress(OSError):
                 os.utime(path)
             return array
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, SyntaxError):
             return None
 
     def _write(self, path: Path, text: str, build: Build) -> None:
         writable_folder(path.parent, REMEDY)
+        self._sweep()
         with whole(path) as temporary:
             _build_into(temporary, build)
             _seal(temporary, text)
         self._shrink(path)
+
+    def _sweep(self) -> None:
+        """Remove, once, what processes that were killed a day ago or earlier left unfinished."""
+        if not self._swept:
+            self._swept = True
+            for path in self._files("arrays", f"*/{TEMPORARY}*"):
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime < time.time() - 24 * _HOUR:
+                        path.unlink()
 
     def _shrink(self, keep: Path) -> None:
         if self.limit_gb is None:
@@ -207,7 +220,9 @@ def _made(build: Build, make: Callable[[tuple[int, ...], Any], Any]) -> tuple[An
 def _in_memory(build: Build) -> np.ndarray:
     import numpy as np
 
-    made, own = _made(build, np.zeros)
+    from braindecode_hub.lazy import scratch
+
+    made, own = _made(build, scratch)
     array: np.ndarray = made if own else np.array(made, order="C")
     array.flags.writeable = False
     return array

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from braindecode_hub.discovery import Found, installed_plugins
 from braindecode_hub.errors import HubError, did_you_mean
-from braindecode_hub.files import read_yaml
+from braindecode_hub.form import wrong_in
+from braindecode_hub.manifests import Manifests
+from braindecode_hub.text import one_line
 from braindecode_hub.version import API_VERSION
 
 REFERENCE = "braindecode-hub"
 LOCAL_MODULE = "braindecode_hub_local"
 LIMIT = "BRAINDECODE_HUB_PLUGINS"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
+"""Names of plugins and pipelines: they become folders, and stand in front of a part's "/"."""
 
 
-@dataclass(frozen=True)
-class Plugin:
+class Plugin(NamedTuple):
     """A plugin that can be loaded: where it is from and where its module stands."""
 
     name: str
@@ -33,8 +36,7 @@ class Plugin:
         return self.distribution == REFERENCE
 
 
-@dataclass(frozen=True)
-class PipelineEntry:
+class PipelineEntry(NamedTuple):
     """One pipeline of the catalogue: plain data, nothing imported."""
 
     name: str
@@ -47,14 +49,15 @@ class PipelineEntry:
         return dict(self.spec.get("presets") or {})
 
 
-@dataclass
 class Catalogue:
-    """Every plugin and pipeline that was found, and one line for each that is broken."""
+    """Every plugin (`plugins`, to begin with) and pipeline that was found, and one line for each that is broken."""
 
-    plugins: dict[str, Plugin] = field(default_factory=dict)
-    pipelines: dict[str, PipelineEntry] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    broken: dict[str, str] = field(default_factory=dict)
+    def __init__(self, plugins: Mapping[str, Plugin] | None = None) -> None:
+        self.plugins: dict[str, Plugin] = dict(plugins or {})
+        self.pipelines: dict[str, PipelineEntry] = {}
+        self.problems: list[str] = []
+        self.broken: dict[str, str] = {}
+        self.manifests = Manifests(_parsed)
 
     def pipeline(self, name: str) -> PipelineEntry:
         """Return the pipeline called `name`; HubError with the nearest names if there is none."""
@@ -68,21 +71,26 @@ class Catalogue:
         """Read one plugin; whatever is wrong with it becomes a line in `problems`."""
         plugin = Plugin(*found)
         taken = self.plugins.get(plugin.name)
+        if not _NAME.fullmatch(plugin.name):
+            self._problem(plugin, "that is no name for a plugin: use letters, digits and _", broken=False)
+            return
         if taken is not None or plugin.name == "core":
             keeper = REFERENCE if taken is None else taken.distribution
             self._problem(plugin, f"the name is taken by {keeper}", broken=False)
             return
         try:
-            spec = {} if registry is None else _read_registry(registry)
+            spec = {} if registry is None else _read_registry(registry, self.manifests)
         except HubError as error:
             self._problem(plugin, error.cause)
             return
         self.plugins[plugin.name] = plugin
         for name, pipeline in (spec.get("pipelines") or {}).items():
-            self._add_pipeline(plugin, str(name), pipeline)
+            self._add_pipeline(plugin, name, pipeline)
 
-    def _add_pipeline(self, plugin: Plugin, name: str, spec: Any) -> None:
-        wrong = _wrong_in(spec)
+    def _add_pipeline(self, plugin: Plugin, name: Any, spec: Any) -> None:
+        wrong = wrong_in(spec)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            wrong = "has a name that is none: use letters, digits and _"
         if wrong is not None:
             self._problem(plugin, f"pipeline '{name}' {wrong}", broken=False)
             return
@@ -94,9 +102,9 @@ class Catalogue:
         self.pipelines[name] = PipelineEntry(name, plugin, spec)
 
     def _problem(self, plugin: Plugin, what: str, *, broken: bool = True) -> None:
-        self.problems.append(f"{plugin.name} ({plugin.distribution}): {what}")
+        self.problems.append(one_line(f"{plugin.name} ({plugin.distribution}): {what}"))
         if broken:
-            self.broken.setdefault(plugin.name, what)
+            self.broken.setdefault(plugin.name, one_line(what))
 
 
 def read_catalogue(found: Iterable[Found] | None = None) -> Catalogue:
@@ -114,7 +122,8 @@ def read_catalogue(found: Iterable[Found] | None = None) -> Catalogue:
     local = Path.cwd() / f"{LOCAL_MODULE}.py"
     if local.is_file() and _allowed("local"):
         beside = local.with_suffix(".yaml")
-        catalogue.add(Found("local", LOCAL_MODULE, "this folder"), beside if beside.is_file() else None)
+        catalogue.add(Found("local", LOCAL_MODULE, "this folder"), _there(beside))
+    catalogue.manifests.keep()
     return catalogue
 
 
@@ -128,7 +137,8 @@ def reference_registry() -> Path:
 def _add_reference(catalogue: Catalogue, found: list[Found]) -> None:
     for one in found:
         catalogue.plugins[one.name] = Plugin(*one)
-    for name, spec in (_read_registry(reference_registry()).get("pipelines") or {}).items():
+    registry = _read_registry(reference_registry(), catalogue.manifests)
+    for name, spec in (registry.get("pipelines") or {}).items():
         plugin = catalogue.plugins.get(spec["plugin"])
         if plugin is not None:
             catalogue.pipelines[name] = PipelineEntry(name, plugin, spec)
@@ -140,7 +150,7 @@ def _add_installed(catalogue: Catalogue, found: Found) -> None:
         return
     try:
         module = importlib.util.find_spec(found.module)
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # somebody's import hook may raise anything
         catalogue._problem(Plugin(*found), f"module {found.module} cannot be found ({error})")
         return
     if module is None or not module.has_location or module.origin is None:
@@ -148,11 +158,22 @@ def _add_installed(catalogue: Catalogue, found: Found) -> None:
         return
     origin = Path(module.origin)
     registry = origin.with_name("registry.yaml") if module.submodule_search_locations else origin.with_suffix(".yaml")
-    catalogue.add(found, registry if registry.is_file() else None)
+    catalogue.add(found, _there(registry))
 
 
-def _read_registry(path: Path) -> dict[str, Any]:
-    spec = read_yaml(path, path.name)
+def _there(path: Path) -> Path | None:
+    """Return `path` if anything is there, be it a folder or a link that leads nowhere: who reads it will say so."""
+    return path if os.path.lexists(path) else None
+
+
+def _parsed(path: Path) -> Any:
+    from braindecode_hub.files import read_yaml  # here: `list` needs it only when a registry is new
+
+    return read_yaml(path, path.name)
+
+
+def _read_registry(path: Path, manifests: Manifests) -> dict[str, Any]:
+    spec = manifests.read(path)
     if not isinstance(spec, dict):
         raise HubError(f"{path.name} is not a mapping", "begin it with `api:` and `pipelines:`")
     theirs = str(spec.get("api", "missing"))
@@ -161,22 +182,6 @@ def _read_registry(path: Path) -> dict[str, Any]:
     if not isinstance(spec.get("pipelines") or {}, dict):
         raise HubError(f"`pipelines` in {path.name} is not a mapping", "write `name: {…}` for each pipeline")
     return spec
-
-
-def _wrong_in(spec: Any) -> str | None:
-    """Say what is wrong with the form of one pipeline of a registry; None if nothing is."""
-    if not isinstance(spec, dict):
-        return "is not a mapping"
-    for key in ("dataset", "targets", "decoder"):
-        if not isinstance(spec.get(key), dict):
-            return f"has no '{key}', or one that is not a mapping"
-    for key, kind, called in (("presets", dict, "a mapping"), ("flow", list, "a list"), ("summary", str, "text")):
-        if not isinstance(spec.get(key) or kind(), kind):
-            return f"has a '{key}' that is not {called}"
-    for name, changes in (spec.get("presets") or {}).items():
-        if not isinstance(changes, dict | None):
-            return f"has a preset '{name}' that is not a mapping"
-    return None
 
 
 def _allowed(name: str) -> bool:

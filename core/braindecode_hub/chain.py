@@ -104,9 +104,10 @@ class Chain(Encoder):
                 step.fit(train.through(*before), val.through(*before), ctx)
 
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
-        """Run every step."""
+        """Run every step; each is told the rate at which its own input runs."""
         for step in self.steps:
             x = step.encode(x, batch)
+            batch = None if batch is None else batch.behind(step.produces, x)
         return x
 
     def invert(self, x: Array) -> Array:

@@ -2,20 +2,25 @@
 
 `shuffled` exchanges training stimuli between groups (it tests the metric's chance); `relabelled` permutes stimuli
 between presentation blocks before splitting (above its null it is a LEAK); `noise` replaces each whole recording by
-a surrogate before any encoder. The rule that judges their refits is `statistics.above_chance`.
+a surrogate before any encoder. `above_chance` is the rule that judges their refits.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
 
-from braindecode_hub.interfaces import Dataset
-from braindecode_hub.statistics import surrogate
+from braindecode_hub.errors import HubError
+from braindecode_hub.interfaces import Dataset, Encoder
+from braindecode_hub.lazy import Clipped, Joined, give_back, scratch
+from braindecode_hub.surrogates import surrogate
 from braindecode_hub.types import Array, Context, Recording, Signal, Space, Trial
 from braindecode_hub.view import Item, View
 
@@ -45,6 +50,15 @@ def relabel(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
             for place, piece in enumerate(blocks[taker]):
                 relabelled[piece.id] = _moved(piece, blocks[giver][(place + turned) % len(blocks[giver])])
     return [relabelled[piece.id] for piece in pieces]
+
+
+def left_out(trials: Sequence[Trial], steps: Sequence[Encoder]) -> dict[str, str]:
+    """Return which controls cannot be done, and why; `steps`: the continuous part of the encoder chain."""
+    if not can_relabel(trials):
+        return {"relabelled": "there are no two presentation blocks to exchange"}
+    if any(step.support_s is None for step in steps):
+        return {"relabelled": "an encoder of unlimited support cannot run on exchanged 10 s blocks"}
+    return {}
 
 
 def can_relabel(trials: Sequence[Trial]) -> bool:
@@ -88,17 +102,31 @@ class Noise(Over):
     def __init__(self, dataset: Dataset, ctx: Context, number: int) -> None:
         super().__init__(dataset)
         self.ctx, self.number = ctx, number
+        self._made: dict[str, Array] = {}
 
     def recording(self, id: str) -> Recording:
-        """Return the recording with its samples replaced by a surrogate of the whole of it."""
+        """Return the recording with its samples replaced by a surrogate of the whole of it, made once."""
         recording = self.dataset.recording(id)
-        finite = np.nan_to_num(np.asarray(recording.brain.data, np.float32))  # bad channels may hold anything
-        samples = surrogate(finite, self.ctx.rng("noise", self.number, id))
-        return dataclasses.replace(recording, brain=dataclasses.replace(recording.brain, data=samples))
+        if id not in self._made:
+            rng, shape = self.ctx.rng("noise", self.number, id), recording.brain.data.shape
+            self._made[id] = surrogate(_Finite(recording.brain.data), rng, out=scratch(shape))
+        return dataclasses.replace(recording, brain=dataclasses.replace(recording.brain, data=self._made[id]))
 
     def fingerprint(self) -> str:
         """Return the fingerprint underneath, marked with this surrogate's seed and number."""
         return f"{self.dataset.fingerprint()} noise {self.ctx.seed} {self.number}"
+
+
+class _Finite:
+    """An array that is finite float32 where it is sliced: bad channels may hold anything."""
+
+    def __init__(self, data: Array) -> None:
+        self._data, self.shape, self.ndim = data, data.shape, len(data.shape)
+
+    def __getitem__(self, key: Any) -> Array:
+        read = np.nan_to_num(np.asarray(self._data[key], np.float32))
+        give_back([self._data])
+        return read
 
 
 class Oracle(Over):
@@ -121,6 +149,26 @@ class Oracle(Over):
         return f"{self.dataset.fingerprint()} oracle"
 
 
+def above_chance(refits: npt.ArrayLike, chance: float, margin: float) -> bool | None:
+    """Whether a control is above chance: by two standard errors across refits, and by a margin.
+
+    With few refits "two" is Student's 97.5 % quantile (4.3 of them for R = 3, 2.1 for 20): a spread
+    estimated from three scores is often far too small.
+
+    refits: (R,) scores of independent refits; margin: what does not matter below (r .1; for top-1,
+    chance itself, so that twice chance is the bar). None with fewer than 3 refits: printed, not
+    judged. Raises HubError on scores that are not finite.
+    """
+    scores = np.asarray(refits, dtype=np.float64)
+    if scores.ndim != 1 or not np.isfinite([*scores, chance, margin]).all():
+        raise HubError(f"no verdict on refits of shape {scores.shape}", "give (R,) finite scores")
+    if len(scores) < 3:
+        return None
+    excess = float(scores.mean()) - chance
+    errors = max(2.0, float(stdtrit(len(scores) - 1, 0.975)))
+    return excess > margin and excess > errors * float(scores.std(ddof=1)) / math.sqrt(len(scores))
+
+
 def _shuffled(items: list[Item], view: View, rng: np.random.Generator) -> list[Item]:
     if view.clock is None:
         return _permuted(items, rng, list(view.targets))
@@ -141,12 +189,14 @@ def _shuffled(items: list[Item], view: View, rng: np.random.Generator) -> list[I
 
 
 def _rolled(arrays: Sequence[Array | None], shift_s: float, rate: float) -> list[Array | None]:
-    """Roll the concatenation of `arrays` by `shift_s` and cut it back into their lengths."""
+    """Roll what `arrays` make together by `shift_s` and cut it back into their lengths, unread."""
     if any(array is None for array in arrays):
         return list(arrays)
-    lengths = [len(array) for array in arrays]  # type: ignore[arg-type]
-    rolled = np.roll(np.concatenate([np.asarray(a) for a in arrays]), round(shift_s * rate), axis=0)
-    return list(np.split(rolled, np.cumsum(lengths)[:-1]))
+    rolled, at, found = Joined([array for array in arrays if array is not None], round(shift_s * rate)), 0, []
+    for part in rolled.parts:
+        found.append(Clipped(rolled, at, len(part)))
+        at += len(part)
+    return list(found)
 
 
 def _permuted(items: list[Item], rng: np.random.Generator, names: Sequence[str]) -> list[Item]:

@@ -244,7 +244,7 @@ class _Pair:
         members: dict[int, list[Entry]] = defaultdict(list)
         for entry, block in zip(entries, blocks, strict=True):
             members[block].append(entry)
-        several = [some for some in members.values() if len(some) > 1 and all(e.kind is not None for e in some)]
+        several = [some for some in members.values() if len(some) > 2 and all(e.kind is not None for e in some)]
         pure = [some for some in several if len({entry.kind for entry in some}) == 1]
         if len(pure) < 2 or len(pure) < 0.9 * len(several) or len({some[0].kind for some in pure}) < 2:
             return

@@ -6,8 +6,8 @@ The scan uses the `entrypoints` package, as the project's design card asks. That
 
 from __future__ import annotations
 
-import configparser
 import re
+import warnings
 from typing import NamedTuple
 
 import entrypoints
@@ -26,19 +26,29 @@ class Found(NamedTuple):
 def installed_plugins() -> list[Found]:
     """Return every entry point of the group `braindecode_hub.plugins`, by name and then distribution."""
     try:
-        points = entrypoints.get_group_all(GROUP)
-    except (configparser.Error, UnicodeDecodeError):  # anybody's entry_points.txt: it must not hide all others
-        return _by_the_standard_library()
+        with warnings.catch_warnings():  # an entry point that is none is somebody else's, or has no module to name
+            warnings.simplefilter("ignore")
+            points = entrypoints.get_group_all(GROUP)
+    except Exception:  # anybody's entry_points.txt or zip file on the path: it must not hide all others
+        return _one_by_one()
     found = {(p.name, p.module_name, p.distro.name if p.distro else "unknown distribution") for p in points}
     return sorted({Found(name, module, _normal(distribution)) for name, module, distribution in found})
 
 
-def _by_the_standard_library() -> list[Found]:
-    from importlib.metadata import entry_points
+def _one_by_one() -> list[Found]:
+    """Scan with the standard library, passing over every distribution that cannot be read."""
+    from importlib.metadata import distributions
 
-    points = [point for point in entry_points(group=GROUP) if point.pattern.match(point.value)]
-    named = [(point, point.dist.name if point.dist else None) for point in points]
-    return sorted({Found(p.name, p.module, _normal(name or "unknown distribution")) for p, name in named})
+    found: dict[str, list[Found]] = {}
+    for distribution in distributions():
+        try:
+            name = _normal(distribution.name or "unknown distribution")
+            points = [point for point in distribution.entry_points if point.group == GROUP]
+            some = [Found(p.name, p.module, name) for p in points if p.pattern.match(p.value)]
+        except Exception:  # not UTF-8, no metadata, a folder in the place of a file …
+            continue
+        found.setdefault(name, some)  # of two with one name, the first on the path is the one that is imported
+    return sorted({one for some in found.values() for one in some})
 
 
 def _normal(name: str) -> str:

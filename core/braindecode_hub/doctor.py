@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import time
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 
 from braindecode_hub.cache import default_folder
@@ -40,6 +42,34 @@ def examine(manager: Manager) -> tuple[list[str], bool]:
     else:
         lines.append("no problems found")
     return lines, healthy
+
+
+def leaks(name: str, manager: Manager, *, preset: str | None, sets: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield lines to print and whether each is clean: leak canaries A and B, and the metrics, of one pipeline."""
+    from braindecode_hub import api
+    from braindecode_hub.canaries import check_learning, check_support
+    from braindecode_hub.environment import context
+    from braindecode_hub.metric_checks import check_metrics
+    from braindecode_hub.pipeline import build, pipeline_part
+
+    config, options = api.configure(name, manager, preset=preset, data=None, sets=sets, subjects=None)
+    config["run"] = {"subjects": options.subjects}
+    ctx = context(seed=options.seed, manager=manager)
+    build(str(config["pipeline"]), pipeline_part(config), manager).dataset.prepare(ctx)
+    clean = True
+    for told, check in (
+        ("canary B, support", check_support),
+        ("canary A, learning", check_learning),
+        ("metrics", check_metrics),
+    ):
+        began = time.monotonic()
+        problems = check(config, manager, ctx)
+        state = f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "clean"
+        yield f"{told}: {state} ({time.monotonic() - began:.0f} s)", not problems
+        yield from ((f"  {problem}", False) for problem in problems)
+        clean = clean and not problems
+    if clean:
+        yield "no leak found", True
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from braindecode_hub import figures
 from braindecode_hub.scoretable import FLAGS
+from braindecode_hub.text import visible
 from braindecode_hub.verdict import finite, label
 
 if TYPE_CHECKING:
@@ -59,11 +60,6 @@ def report_environment() -> jinja2.Environment:
     )
     environment.filters.update(label=label, seconds=_seconds, yaml=_yaml, kind=_kind)
     return environment
-
-
-def visible(text: str) -> str:
-    """Return `text` with each control or direction-changing character replaced by a sign that can be seen."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "\ufffd", text)
 
 
 def _data_uri(data: bytes, media_type: str) -> str:

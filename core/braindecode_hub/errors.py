@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,14 +23,20 @@ class HubError(Exception):
         return _again, (type(self), self.cause, self.remedy, self.usage)
 
 
+class MissingPackage(HubError):  # noqa: N818
+    """A package that a component needs is not installed; the remedy is the pip line."""
+
+
 def _again(kind: type[HubError], cause: str, remedy: str, usage: bool) -> HubError:
     return kind(cause, remedy, usage=usage)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the remedy line for an unknown `name`: its nearest known names, or all of them."""
+    import difflib  # here: `list` starts without it
+
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known: {', '.join(names)}" if names else "there are none"

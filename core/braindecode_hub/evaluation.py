@@ -11,6 +11,7 @@ import numpy as np
 
 from braindecode_hub import scoring
 from braindecode_hub.interfaces import Metric
+from braindecode_hub.lazy import mean
 from braindecode_hub.rendering import media_pair
 from braindecode_hub.scoring import Scored, Units, Word
 from braindecode_hub.study import Study
@@ -47,6 +48,7 @@ class Judge:
         self.main = next(iter(study.pipeline.targets))
         self.metrics: dict[str, tuple[str, Metric]] = {}
         self.renderings = 0
+        self._means: dict[str, Array] = {}
         self._rendered: dict[tuple[str, str, float | None, str], tuple[Array, Array]] = {}
         uses = [part if isinstance(part, str) else part["use"] for part in study.pipeline.config.get("metrics") or []]
         for use, metric in zip(uses, study.pipeline.metrics, strict=True):
@@ -96,9 +98,14 @@ class Judge:
         return found
 
     def chances(self, items: Items) -> dict[str, float]:
-        """Return the chance of every top-1: one over the candidates in a pool."""
-        found = self._identified(self.units(items), items)
-        return {name: 1.0 / max(1, min(scoring.POOL, len(set(some.ids)))) for name, some in found.items()}
+        """Return what these items score by themselves: top-1 of so many candidates, a metric with the training mean."""
+        identified = self._identified(self.units(items), items)
+        found = {name: 1.0 / max(1, min(scoring.POOL, len(set(some.ids)))) for name, some in identified.items()}
+        mean = self.units(self.mean(items))
+        for name, (target, metric) in self.metrics.items():
+            if metric.needs == "prediction":
+                found[name] = float(scoring.values(metric, mean[target]).mean())
+        return found
 
     def media_units(self, metric: Metric, items: Sequence[Scored], target: str) -> Units:
         """Cut originals and renderings, at the metric's `media_rate`, into the units of their target."""
@@ -171,7 +178,9 @@ class Judge:
         return [(str(text), float(start), float(stop)) for text, start, stop in signal.data]
 
     def _mean(self, target: str) -> Array:
-        return np.asarray(self.train[target], np.float64).mean(axis=0)
+        if target not in self._means:
+            self._means[target] = mean(self.train[target])
+        return self._means[target]
 
     def _center(self) -> Array:
         return self._mean(self.main)

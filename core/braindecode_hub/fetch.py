@@ -109,12 +109,17 @@ def _kept(place: Path, pin: str | None) -> Path | None:
     try:
         about = json.loads((place / _ABOUT).read_text("utf-8"))
         path = place / str(about["name"])
-        if path.parent == place and path.is_file() and hash_of(path) == (pin or about["sha256"]):
+        if (
+            path.parent == place
+            and not path.is_symlink()
+            and path.is_file()
+            and hash_of(path) == (pin or about["sha256"])
+        ):
             with contextlib.suppress(OSError):
                 os.utime(path)
                 os.utime(place / _ABOUT)
             return path
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 

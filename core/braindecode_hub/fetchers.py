@@ -41,7 +41,7 @@ def fetch_file(uri: str, folder: Path, ctx: Context) -> Path | None:
     if not source.is_file():
         problem = "is a folder" if source.is_dir() else "does not exist"
         raise HubError(f"{source} {problem}", "give the path of a file")
-    target = folder / source.name
+    target = folder / _clean(source.name)
     try:
         shutil.copyfile(source, target)
     except PermissionError as error:
@@ -66,7 +66,7 @@ def fetch_https(uri: str, folder: Path, ctx: Context) -> Path | None:
 
 def _clean(name: str) -> str:
     """Return `name` as a file name that every system takes, and that names no folder."""
-    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).lstrip(".") or "download"
+    return re.sub(r'[<>:"/\\|?*]', "_", "".join(c if c.isprintable() else "_" for c in name)).lstrip(".") or "download"
 
 
 # osf
@@ -113,7 +113,7 @@ def _json(url: str, uri: str, folder: Path) -> Any:
     listing = download(url, uri, folder / "listing.json", Context())
     try:
         return json.loads(listing.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HubError(f"{uri}: OSF answers no JSON", "try again later") from error
 
 
@@ -195,6 +195,7 @@ def extract_member(archive: Path, member: str, folder: Path) -> Path:
 
     Raises HubError for links and folders, a member that is not there, is too large or cannot be unpacked.
     """
+    import lzma
     import tarfile
     import zipfile
     import zlib
@@ -203,8 +204,9 @@ def extract_member(archive: Path, member: str, folder: Path) -> Path:
     extract = _from_zip if zipfile.is_zipfile(archive) else _from_tar
     try:
         extract(archive, member, target)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise HubError(f"{archive.name} cannot be unpacked: {error}", "the archive is damaged") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise HubError(f"{archive.name} cannot be unpacked: {why}", "the archive is damaged") from error
     return target
 
 
@@ -225,9 +227,15 @@ def _from_tar(archive: Path, member: str, target: Path) -> None:
     import tarfile
 
     with tarfile.open(archive) as box:
-        _check_there(archive, member, box.getnames())
+        names, total = [], 0
+        for one in box:  # what lies before the member is unpacked too, if only to be passed over
+            names.append(one.name)
+            total += one.size
+            if total > LIMIT_BYTES and one.name != member:
+                raise HubError(f"{archive.name} unpacks to {total} bytes", f"the limit is {LIMIT_BYTES} bytes")
+        _check_there(archive, member, names)
         info = box.getmember(member)
-        _check_plain(archive, member, info.isreg(), info.size)
+        _check_plain(archive, member, info.isreg() and not info.issparse(), info.size)
         source = box.extractfile(info)
         assert source is not None
         with source, target.open("wb") as out:

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import re
-import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ TEMPORARY = ".tmp-"
 
 YAML_BYTES = 1_000_000
 YAML_NODES = 100_000
+YAML_DEPTH = 200
 
 _REAL = re.compile(
     r"^([-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
@@ -47,7 +48,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     the folder is not writable; `path` then holds what it held before.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.urandom(4).hex()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -73,7 +74,7 @@ def write_whole(path: Path | str, data: bytes | str) -> None:
 def writable_folder(path: Path | str, remedy: str = "choose a folder that you may write to") -> Path:
     """Return the folder `path`, made if need be; raises HubError, before any work, if it is not writable."""
     path = Path(path)
-    probe = path / f"{TEMPORARY}{secrets.token_hex(4)}"
+    probe = path / f"{TEMPORARY}{os.urandom(4).hex()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"?")
@@ -124,6 +125,26 @@ def save_arrays(path: Path | str, arrays: Mapping[str, np.ndarray], info: Mappin
     write_whole(path, save(ready, metadata=header))
 
 
+def join_arrays(path: Path | str, parts: Mapping[str, tuple[Path, tuple[int, ...]]], info: Mapping[str, Any]) -> None:
+    """Write raw files of little-endian float32, each with its shape, as one safetensors file; little is held in memory.
+
+    For arrays that are too long to be held whole. Raises HubError as `whole` does.
+    """
+    header: dict[str, Any] = {"__metadata__": {"info": json.dumps(info, ensure_ascii=False)}}
+    at = 0
+    for name, (source, shape) in parts.items():
+        size = source.stat().st_size
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with whole(path) as temporary, temporary.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for source, _ in parts.values():
+            with source.open("rb") as raw:
+                shutil.copyfileobj(raw, out, 1 << 20)
+
+
 def load_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays of a safetensors file, and its info ({} if it was not written by `save_arrays`).
 
@@ -137,11 +158,50 @@ def load_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             info = json.loads((file.metadata() or {}).get("info", "{}"))
-    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
-        raise HubError(f"{path} cannot be read: {error}", "the file is damaged: make or fetch it again") from error
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError, LookupError, RecursionError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise HubError(f"{path} cannot be read: {why}", "the file is damaged: make or fetch it again") from error
     if not isinstance(info, dict):
         raise HubError(f"{path} cannot be read: its info is no mapping", "make the file again")
     return arrays, info
+
+
+# JSON
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file; HubError if it is missing, damaged, nested too deeply, or holds NaN."""
+    remedy = "the file is damaged: make it again"
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise HubError(f"{path} cannot be read: {error.strerror}", "check the path") from error
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0][:120]
+        raise HubError(f"{path} cannot be read: {why}", remedy) from error
+    if not isinstance(found, dict):
+        raise HubError(f"{path} cannot be read: it holds no mapping", remedy)
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise HubError if anything in `folder` is a link: what is read or written there must be there."""
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(parent, name)
+            if os.path.islink(path):
+                inside = os.path.relpath(path, folder)
+                raise HubError(f"{inside} in {folder} is a link", "put the file itself there, or remove the link")
+
+
+def file_name(name: str) -> str:
+    """Return `name` as the name of one file that every system takes: it names no folder and holds no odd signs."""
+    kept = re.sub(r"[^\w. +,=@()-]|\.(?=\.)", "_", name).strip(" ")
+    return re.sub(r"^\.", "_", kept)[:150] or "_"
 
 
 # YAML
@@ -171,6 +231,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise HubError(f"{where} is not UTF-8 text", "save it as UTF-8")
     loader = _loader()(text)
     try:
+        _check_depth(text, where)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -200,6 +261,20 @@ def yaml_text(data: Any) -> str:
     return str(text)
 
 
+def _check_depth(text: str, where: str) -> None:
+    """Refuse what is nested so deeply that libyaml's composer, which recurses in C, would end the process."""
+    import yaml
+
+    if sum(map(text.count, "[{-?")) <= YAML_DEPTH:  # by indentation alone, 1 MB gets nowhere near
+        return
+    depth = 0
+    for event in yaml.parse(text, _loader()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > YAML_DEPTH:
+            line = f", line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise HubError(f"{where}{line}: nested too deeply", "write it flatter")
+
+
 def _count(node: Any, where: str, sizes: dict[int, int]) -> int:
     """Return how many nodes `node` has with every alias written out, refusing what plain data cannot hold."""
     known = sizes.get(id(node))
@@ -214,10 +289,11 @@ def _count(node: Any, where: str, sizes: dict[int, int]) -> int:
     sizes[id(node)] = -1
     children = list(node.value) if kind == "seq" else []
     if kind == "map":
-        keys = [key.value for key, _ in node.value if key.id == "scalar"]
-        again = {key for key in keys if keys.count(key) > 1} if len(set(keys)) < len(keys) else set()
-        if again:
-            raise HubError(f"{where}, line {line}: {sorted(again)[0]!r} is there twice", "keep one of them")
+        keys: set[str] = set()
+        for key in (key.value for key, _ in node.value if key.id == "scalar"):
+            if key in keys:
+                raise HubError(f"{where}, line {line}: {key[:80]!r} is there twice", "keep one of them")
+            keys.add(key)
         children = [child for pair in node.value for child in pair]
     total = 1 + sum(_count(child, where, sizes) for child in children)
     if total > YAML_NODES:

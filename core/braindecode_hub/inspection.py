@@ -161,12 +161,16 @@ def inspect_dataset(
     return Inspection(name, dataset.licence, dataset.simulated, tuple(found))
 
 
-def scale_of(recording: Recording, seconds: float = 20.0) -> float | None:
-    """Return the median channel's robust SD, from a few short stretches; None where nothing varies."""
-    rate = recording.brain.rate
-    if not rate:
+def scale_of(recording: Recording, within: tuple[float, float] | None = None) -> float | None:
+    """Return the median channel's robust SD, from 5 stretches of 4 s; None where nothing varies.
+
+    `within`: look at these seconds only.
+    """
+    start, stop = within or (0.0, recording.seconds)
+    if not recording.brain.rate or stop <= start:
         return None
-    measures = _measured(recording, rate, spread(recording.seconds, min(EACH_S, seconds), seconds))
+    parts = [(start + low, start + high) for low, high in spread(stop - start, EACH_S, 5 * EACH_S)]
+    measures = _measured(recording, recording.brain.rate, parts)
     sd = measures.sd[~measures.marked]
     sd = sd[np.isfinite(sd) & (sd > 0)]
     return float(np.median(sd)) if sd.size else None

@@ -48,7 +48,8 @@ def verdict(inspection: Inspection) -> str:
 
 def title(one: Checked) -> str:
     """Return the heading of a recording."""
-    return f"recording {one.id} · subject {one.subject}, session {one.session} · {one.modality}"
+    told = f"recording {one.id} · subject {one.subject}, session {one.session} · {one.modality}"
+    return " ".join(told.split())  # a name with a line end in it begins no line of its own
 
 
 def rows(one: Checked) -> Iterator[tuple[str, str]]:

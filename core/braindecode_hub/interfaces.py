@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from braindecode_hub.errors import HubError
@@ -63,6 +63,13 @@ class Component:
         """Take back what `state` returned."""
         for name, value in {**arrays, **values}.items():
             setattr(self, name, value)
+
+    def trained_on(self) -> Collection[str]:
+        """Return the hashes (`overlap.media_hashes`) of the stimuli that weights it ships or loads have seen.
+
+        A run whose test side holds one of them fails. By default none are known.
+        """
+        return ()
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.configuration().items())
@@ -280,7 +287,8 @@ class Metric(Component, ABC):
     def references(self, train: Array, target: Array) -> dict[str, Array]:
         """Return predictions by oracles that know part of the answer, printed beside the score (default: none).
 
-        train: (frames, …), the training targets; target: (frames, …), the test targets.
+        train: (frames, …), the training targets, lazy (`lazy.blocks` walks through them); target: (frames, …), the
+        test targets.
         """
         return {}
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -50,7 +53,8 @@ def run_local(jobs: Sequence[Job], backend: str, options: dict[str, Any]) -> Ite
 
 
 def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             for done in as_completed([pool.submit(perform, job) for job in jobs]):
                 yield done.result()
@@ -61,3 +65,16 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end without a word on Ctrl-C, and when the process that wants its results was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -16,16 +16,18 @@ from braindecode_hub.cache import default_folder
 from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Evaluation, Judge
 from braindecode_hub.files import write_whole
+from braindecode_hub.form import wrong_in_split
 from braindecode_hub.interfaces import Metric
+from braindecode_hub.intervals import FEWEST_UNITS, interval
+from braindecode_hub.lazy import mean
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import check_part
 from braindecode_hub.reading import Foreign, open_arrays, read_json
 from braindecode_hub.refits import study_of, training_targets
 from braindecode_hub.roles import PAIRED, find_pairs, find_roles
-from braindecode_hub.runfolder import Run
+from braindecode_hub.runfolder import Run, is_item
 from braindecode_hub.scoretable import flags, plain_table
 from braindecode_hub.scoring import Scored, Units
-from braindecode_hub.statistics import FEWEST_UNITS, interval
 from braindecode_hub.study import Study
 from braindecode_hub.submission import LABELS, Submission, submit
 from braindecode_hub.types import Array
@@ -306,8 +308,12 @@ def _fields_of(opened: Foreign, given: dict[str, str]) -> dict[str, Any]:
 def _items_of(opened: Foreign) -> dict[str, Any]:
     """Return the same for a run's predictions.safetensors away from its run folder: its first target."""
     items = opened.info["items"]
+    if not isinstance(items, list) or not all(map(is_item, items)):
+        raise HubError(f"{opened.path} does not say what its arrays are", "name them: --predicted KEY --target KEY")
     first = [key.split("/") for key in opened.fields if key.startswith(items[0]["name"] + "/")]
-    target = next(parts[1] for parts in first if parts[-1] == "target")
+    target = next((parts[1] for parts in first if len(parts) == 3 and parts[-1] == "target"), None)
+    if target is None:
+        raise HubError(f"{opened.path} has no target of '{items[0]['name']}'", "predict again: `run … --resume`")
     sides = {side: [opened.read(f"{one['name']}/{target}/{side}") for one in items] for side in PAIRED}
     rows = {"subject": "subject", "stimulus": "stimulus", "stimulus_start": "start"}
     labels: dict[str, Any] = {role: [one[key] for one in items] for role, key in rows.items()}
@@ -324,12 +330,19 @@ def _add_sides(given: dict[str, Any], path: Path | str, fold: int | None) -> Non
         raise HubError(
             f"{path} is no split.json", "give the one of a run folder, or a field with the sides", usage=True
         )
+    why = wrong_in_split(data)
+    if why is not None:
+        raise HubError(f"{path} {why}", "give the split.json of a run folder")
     chosen = [one for one in folds if fold is None or one.get("fold") == fold]
     if not chosen:
         raise HubError(
-            f"{path} has no fold {fold}", f"it has {', '.join(str(one['fold']) for one in folds)}", usage=True
+            f"{path} has no fold {fold}", f"it has {', '.join(str(one.get('fold')) for one in folds)}", usage=True
         )
-    sides = {str(t["id"]): (side, t) for side, some in chosen[0]["sides"].items() for t in some}
+    trials = [(side, trial) for side, some in chosen[0]["sides"].items() for trial in some]
+    lacking = [key for key in ("id", "stimulus", "recording", "groups") if any(key not in t for _, t in trials)]
+    if lacking:
+        raise HubError(f"{path} has a trial without {lacking[0]}", "give the split.json of a run folder")
+    sides = {str(trial["id"]): (side, trial) for side, trial in trials}
     by_stimulus = {str(t["stimulus"]): (side, t) for side, t in sides.values()}
     count = len(given["target"])
     names = [str(n) for n in given["trial"]] if "trial" in given else None
@@ -391,7 +404,7 @@ def _score_run(run: Run, study: Study, metrics: Sequence[str], unit_s: float | N
     done = judged.evaluate(items)
     baseline = judged.values(judged.mean(items))
     units = done.units[judged.main]
-    center = judged.train[judged.main].mean(axis=0)
+    center = mean(judged.train[judged.main])
     made = Submission([], study.rate(judged.main), center=center)
     spared = [name for name, (_, metric) in Judge(study, judged.train, 0).metrics.items() if metric.needs == "media"]
     made.notes += [f"{', '.join(spared)} need rendering; see metrics.json"] if spared else []

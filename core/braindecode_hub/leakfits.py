@@ -2,7 +2,7 @@
 
 Ridge regression and the nearest training trial are refitted on somebody else's features. With the targets exchanged
 between blocks before the split, or the features replaced by a surrogate of their own spectrum, what is still found is
-drift, block design or time. The rule is that of a run's controls: `statistics.above_chance`.
+drift, block design or time. The rule is that of a run's controls: `controls.above_chance`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from braindecode_hub.controls import RELABEL_BLOCK_S, relabel
+from braindecode_hub.controls import RELABEL_BLOCK_S, above_chance, relabel
 from braindecode_hub.design import Entry, presentation_blocks
 from braindecode_hub.errors import HubError
 from braindecode_hub.metrics import identification
-from braindecode_hub.statistics import above_chance, surrogate
+from braindecode_hub.surrogates import surrogate
 from braindecode_hub.types import Array, Context, Trial
 
 MARGIN = 0.1

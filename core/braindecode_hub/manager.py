@@ -15,8 +15,10 @@ import pluggy
 
 from braindecode_hub import hookspecs
 from braindecode_hub.catalogue import LOCAL_MODULE, Catalogue, Plugin, read_catalogue
-from braindecode_hub.errors import HubError, did_you_mean
+from braindecode_hub.errors import HubError, MissingPackage, did_you_mean
 from braindecode_hub.interfaces import Component, Dataset, Decoder, Encoder, Metric, Renderer
+from braindecode_hub.strangers import Failure, guarded
+from braindecode_hub.text import one_line
 from braindecode_hub.types import Event
 
 KINDS: dict[str, type[Component]] = {
@@ -137,26 +139,47 @@ class Manager:
         return [(impl.plugin_name, partial(_call, impl)) for impl in reversed(caller.get_hookimpls())]
 
     def first(self, name: str, **arguments: Any) -> Any:
-        """Return the first answer that is not None, loading the remaining plugins if nobody answers."""
-        caller = getattr(self._pm.hook, name)
-        answer = caller(**arguments)
-        if answer is None and not all(self._pm.has_plugin(plugin) for plugin in self.catalogue.plugins):
-            self.load_all()
-            answer = caller(**arguments)
-        return answer
+        """Return the first answer that is not None, loading the remaining plugins if nobody answers.
 
-    def each(self, name: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-        """Call every implementation by itself: one that raises becomes a line in `problems`, the rest go on."""
+        A plugin that raises is noted and passed over, but for a HubError, which is its answer; core's own is raised.
+        """
+        asked: set[str] = set()
+        for everybody in (False, True):
+            if everybody:
+                self.load_all()
+            for plugin, call in self.hooks(name):
+                if plugin in asked:
+                    continue
+                asked.add(plugin)
+                answer = call(**arguments) if plugin == "core" else self._answer(plugin, name, call, arguments)
+                if answer is not None:
+                    return answer
+        return None
+
+    def each(
+        self, name: str, *, read: Callable[[Any], Any] = lambda answer: answer, **arguments: Any
+    ) -> Iterator[tuple[str, Any]]:
+        """Call every implementation by itself: one that raises becomes a line in `problems`, the rest go on.
+
+        `read`: makes of an answer what is wanted of it, and may raise like the plugin itself.
+        """
         for plugin, call in self.hooks(name):
             try:
-                yield plugin, call(**arguments)
-            except Exception as error:  # a stranger's observer or report section may raise anything
-                self._note(f"{plugin}: {name} failed: {_one_line(error)}")
+                with guarded():
+                    answer = read(call(**arguments))
+            except Failure as failure:
+                self._failed_hook(plugin, name, failure)
+                continue
+            yield plugin, answer
 
     def tell(self, event: Event) -> None:
-        """Show an event to every observer; what one raises is noted, and never fatal."""
-        for _ in self.each("observe", event=event):
-            pass
+        """Show an event to every observer; what one raises or does to its copy is never fatal to others."""
+        for plugin, call in self.hooks("observe"):
+            try:
+                with guarded():
+                    call(event=dict(event))
+            except Failure as failure:
+                self._failed_hook(plugin, "observe", failure)
 
     def register(self, plugin: object, name: str) -> None:
         """Add hook implementations that are an object of this process (the command line's progress bar)."""
@@ -169,13 +192,15 @@ class Manager:
     def _load(self, plugin: Plugin) -> None:
         components: dict[tuple[str, str], Registered] = {}
         try:
-            module = _import(plugin)
-            self._pm.register(module, plugin.name)
-            self._pm.check_pending()
-            for name, call in self.hooks("register_components"):
-                if name == plugin.name:
-                    call(register=Register(plugin, components))
-        except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
+            with guarded():
+                module = _import(plugin)
+                self._pm.register(module, plugin.name)
+                self._pm.check_pending()
+                for name, call in self.hooks("register_components"):
+                    if name == plugin.name:
+                        call(register=Register(plugin, components))
+        except Failure as failure:
+            error = failure.error
             if self._pm.has_plugin(plugin.name):
                 self._pm.unregister(name=plugin.name)
             self._failed[plugin.name] = HubError(
@@ -189,8 +214,10 @@ class Manager:
     def _class(self, entry: Registered) -> type[Component]:
         module_name, class_name = entry.target.split(":")
         try:
-            module = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # importing a stranger's module may raise anything
+            with guarded():
+                module = importlib.import_module(module_name)
+        except Failure as failure:
+            error = failure.error
             if not isinstance(error, ModuleNotFoundError):
                 raise HubError(
                     f"{entry.name} ({entry.target}) cannot be imported: {_one_line(error)}",
@@ -215,10 +242,28 @@ class Manager:
     def _missing(self, entry: Registered, package: str) -> HubError:
         if entry.plugin.reference:
             extra = "io" if entry.plugin.name == "core" else entry.plugin.name.replace("_", "-")
-            return HubError(f"{entry.name} needs {package}", f"pip install 'braindecode-hub[{extra}]'")
-        return HubError(f"{entry.name} needs {package}", f"pip install {package}")
+            return MissingPackage(f"{entry.name} needs {package}", f"pip install 'braindecode-hub[{extra}]'")
+        return MissingPackage(f"{entry.name} needs {package}", f"pip install {package}")
+
+    def _answer(self, plugin: str, name: str, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Return what one plugin's hook says; None, and a line in `problems`, if it fails."""
+        try:
+            with guarded():
+                return call(**arguments)
+        except Failure as failure:
+            if isinstance(failure.error, HubError):
+                raise failure.error from None
+            self._failed_hook(plugin, name, failure)
+            return None
+
+    def _failed_hook(self, plugin: str, name: str, failure: Failure) -> None:
+        """Note the first failure of a plugin's hook; an observer that fails at every event is one line."""
+        began = f"{plugin}: {name} failed: "
+        if not any(line.startswith(began) for line in self.problems):
+            self._note(began + _one_line(failure.error))
 
     def _note(self, line: str) -> None:
+        line = one_line(line)
         if line not in self.problems:
             self.problems.append(line)
 
@@ -255,7 +300,11 @@ def _call(impl: Any, **arguments: Any) -> Any:
 
 
 def _one_line(error: BaseException) -> str:
+    """Return an error as one line: a HubError's cause, another's kind and the first line of what it says."""
     if isinstance(error, HubError):
         return error.cause
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    try:
+        said = str(error).strip().splitlines()
+    except Exception:  # whose __str__ raises too
+        said = []
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

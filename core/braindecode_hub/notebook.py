@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from braindecode_hub.embed import audio_html, report_environment, visible
+from braindecode_hub.embed import audio_html, report_environment
 from braindecode_hub.report import main_score
 from braindecode_hub.scoretable import flags, score_table
+from braindecode_hub.text import visible
 from braindecode_hub.verdict import judge
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run_html(run: Reported) -> str:
         verdict=judge(run.metrics, main),
         table=score_table(run.metrics),
         players=[audio_html(path.read_bytes(), MEDIA_TYPES[path.suffix], name) for name, path in _first_triplet(run)],
-        report=run.path / "report.html",
+        report=f"{run.path.name}/report.html",
     )
     return visible(page)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from braindecode_hub.hookspecs import hookimpl
+from braindecode_hub.text import visible
 from braindecode_hub.types import Event
 
 
@@ -71,6 +72,7 @@ class Progress:
         self._bars.update(self._tasks[stage], completed=done, total=total)
 
     def _line(self, text: str) -> None:
+        text = visible(" ".join(text.splitlines()))  # a name with a line end in it begins no line of its own
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
         else:
@@ -105,7 +107,7 @@ class TensorBoard:
             )
             value = Summary.Value(tag=event["tag"], image=picture)
         record = Record(wall_time=time.time(), step=int(event.get("step", 0)), summary=Summary(value=[value]))
-        self._open().add_event(record)
+        self._open().write(record.SerializeToString())
 
     def close(self) -> None:
         """Finish the files."""
@@ -114,9 +116,15 @@ class TensorBoard:
             self._writer = None
 
     def _open(self) -> Any:
+        """Return the open event file. tensorboard's own writer would put this machine's name into the file's."""
         if self._writer is None:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.compat.proto.event_pb2 import Event as Record
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._writer = EventFileWriter(str(self._folder))
+            now = time.time()
+            number = len(list(self._folder.iterdir()))
+            path = self._folder / f"events.out.tfevents.{int(now):010d}.run.{number}"
+            self._writer = RecordWriter(path.open("wb", buffering=0))
+            self._writer.write(Record(wall_time=now, file_version="brain.Event:2").SerializeToString())
         return self._writer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
 import types as pytypes
 import typing
@@ -16,6 +15,7 @@ from braindecode_hub.chain import Chain
 from braindecode_hub.datapaths import dataset_for
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.files import parse_yaml
+from braindecode_hub.form import NEEDED, wrong_in
 from braindecode_hub.interfaces import Component, Dataset, Decoder, Encoder, Metric, Renderer
 from braindecode_hub.manager import Manager
 from braindecode_hub.types import Space
@@ -105,6 +105,9 @@ def resolve(
     unknown = [key for key in config if key not in KEYS]
     if unknown:
         raise HubError(f"pipeline {entry.name}: unknown key '{unknown[0]}'", did_you_mean(unknown[0], KEYS), usage=True)
+    why = wrong_in(config, [name for name in NEEDED if name in start])
+    if why is not None:
+        raise HubError(f"pipeline {entry.name} {why}", "see `describe` for what belongs there", usage=True)
     for key, names in NESTED.items():
         for name in config.get(key) or {}:
             if name not in names:
@@ -124,7 +127,7 @@ def dataset_only(entry: PipelineEntry) -> PipelineEntry:
         return {key: value for key, value in spec.items() if key in kept}
 
     presets = {name: pruned(preset or {}) for name, preset in entry.presets.items()}
-    return dataclasses.replace(entry, spec={**pruned(entry.spec), "presets": presets})
+    return entry._replace(spec={**pruned(entry.spec), "presets": presets})
 
 
 def build_dataset(config: Config, manager: Manager) -> Dataset:

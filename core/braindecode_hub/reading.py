@@ -9,10 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,6 +26,15 @@ from braindecode_hub.types import Array
 
 ARRAYS = (".npz", ".mat", ".safetensors")
 TABLES = (".csv", ".tsv", ".txt", ".json")
+COMPRESSED_BYTES = 2 * 10**9
+"""A compressed member of an .npz is read whole into memory, up to this size; a stored one may have any."""
+MOST_PACKED = 1032
+"""No byte that deflate wrote stands for more than these."""
+NOT_WHOLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, OverflowError, RuntimeError, MemoryError),
+    *(TokenError, struct.error, zlib.error, zipfile.BadZipFile),
+)
+"""What numpy, zipfile and h5py raise for a damaged file, and what numpy's header parser for a hostile one."""
 NUMBERS = "biuf"
 """dtype kinds that are real numbers (and truth values)."""
 
@@ -56,12 +69,21 @@ class Foreign:
             raise HubError(f"{self.path}: '{key}' {self.refused[key]}", "save it as a plain array of numbers")
         if key not in self.fields:
             raise HubError(f"{self.path} has no array '{key}'", did_you_mean(key, self.fields), usage=True)
+        self._check_size(key)
         try:
             return self.fields[key].read()
         except HubError:
             raise
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, MemoryError) as error:
-            raise _damaged(self.path, f"'{key}': {error}") from error
+        except NOT_WHOLE as error:
+            raise _damaged(self.path, f"'{key}': {first_line(error)}") from error
+
+    def _check_size(self, key: str) -> None:
+        """Refuse an array so large that nothing of it can have been stored in its file: it would fill memory."""
+        told = 4 * math.prod(self.fields[key].shape)
+        held = self.path.stat().st_size if self.path.is_file() else math.inf
+        if told > max(COMPRESSED_BYTES, MOST_PACKED * held):
+            cause = f"{self.path}: '{key}' says {told / 1e9:.3g} GB, and the file has {held / 1e6:.3g} MB"
+            raise HubError(cause, "save the array again: it is damaged, or holds next to nothing")
 
     def listing(self) -> str:
         """Return what the file holds, for messages: names and shapes, then what was refused."""
@@ -85,8 +107,8 @@ def open_arrays(path: Path | str) -> Foreign:
         raise HubError(f"{path} is not a file of arrays that can be read", f"give {kinds}", usage=True)
     try:
         return readers[path.suffix.lower()](path)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise _damaged(path, str(error)) from error
+    except NOT_WHOLE as error:
+        raise _damaged(path, first_line(error)) from error
 
 
 def read_table(path: Path | str) -> list[Row]:
@@ -101,7 +123,10 @@ def read_table(path: Path | str) -> list[Row]:
         return table_of(read_json(path), str(path))
     first = text.partition("\n")[0]
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+    except csv.Error as error:
+        raise HubError(f"{path} is not a table: {error}", "give one short value a cell") from error
     if not rows or not any(name.strip() for name in rows[0]):
         raise HubError(f"{path} has no header line", "name the columns in the first line", usage=True)
     names = [name.strip() for name in rows[0]]
@@ -122,8 +147,9 @@ def read_json(path: Path | str) -> Any:
     """Return the content of a JSON file; HubError if it is none."""
     try:
         return json.loads(_text(Path(path)))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise HubError(f"{path} is not JSON: {error}", "write it again") from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else first_line(error)
+        raise HubError(f"{path} is not JSON: {why}", "write it again") from error
 
 
 def table_of(data: Any, where: str) -> list[Row]:
@@ -145,6 +171,11 @@ def as_text(array: Array) -> list[str]:
     if flat.dtype.kind == "f" and np.isfinite(flat).all() and (flat == np.round(flat)).all():
         flat = flat.astype(np.int64)
     return [str(value) for value in flat]
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says first, and not all that a file may have made it say."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _text(path: Path) -> str:
@@ -182,8 +213,8 @@ def _folder(path: Path) -> Foreign:
         try:
             with file.open("rb") as handle:
                 shape, dtype = _header(handle)
-        except (OSError, ValueError) as error:
-            raise _damaged(file, str(error)) from error
+        except NOT_WHOLE as error:
+            raise _damaged(file, first_line(error)) from error
         found.add(file.stem, shape, dtype, lambda file=file: np.load(file, allow_pickle=False))  # type: ignore[misc]
     if not found.fields and not found.refused:
         raise HubError(f"{path} holds no .npy file", "save predictions and targets there with numpy.save", usage=True)
@@ -193,11 +224,16 @@ def _folder(path: Path) -> Foreign:
 def _npz(path: Path) -> Foreign:
     found = _Collected()
     with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            if member.endswith(".npy"):
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                if member.compress_type != zipfile.ZIP_STORED and member.file_size > COMPRESSED_BYTES:
+                    raise HubError(
+                        f"{path}: '{member.filename}' is compressed and {member.file_size / 1e9:.3g} GB large",
+                        "save it uncompressed, with numpy.savez",
+                    )
                 with archive.open(member) as handle:
                     shape, dtype = _header(handle)
-                key = member.removesuffix(".npy")
+                key = member.filename.removesuffix(".npy")
                 found.add(key, shape, dtype, lambda key=key: np.load(path, allow_pickle=False)[key])  # type: ignore[misc]
     return Foreign(path, found.fields, found.refused)
 
@@ -234,7 +270,7 @@ def _safetensors(path: Path) -> Foreign:
                 else:
                     found.add(key, tuple(part.get_shape()), np.dtype(dtype), lambda key=key: tensor(key))  # type: ignore[misc]
     except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, first_line(error)) from error
     return Foreign(path, found.fields, found.refused, info if isinstance(info, dict) else {})
 
 
@@ -252,7 +288,7 @@ def _mat(path: Path) -> Foreign:
     try:
         listed = scipy.io.whosmat(path)
     except Exception as error:  # scipy raises many kinds for a damaged file
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, first_line(error)) from error
     for key, shape, kind in listed:
         if kind in ("struct", "object", "function", "opaque", "sparse", "unknown"):
             found.refused[key] = f"is a MATLAB {kind}, which is not read"

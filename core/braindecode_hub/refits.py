@@ -15,6 +15,7 @@ from braindecode_hub.controls import Noise, relabel, shuffle_targets
 from braindecode_hub.environment import context
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.interfaces import Dataset
+from braindecode_hub.lazy import Joined
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.splits import Fold, Side
@@ -46,7 +47,7 @@ def remember(config: Mapping[str, Any], cache: str | None, seed: int, device: st
 def refit(
     *, config: dict[str, Any], cache: str | None, seed: int, device: str, fold: int, kind: str, number: int
 ) -> dict[str, dict[str, float]]:
-    """Fit and score one control on one fold: the mean over units of every score, and its own chance of top-1s."""
+    """Fit and score one control on one fold: the mean over units of every score, and its own chance."""
     study = copy.copy(study_of(config, cache, seed, device))
     ctx = Context(seed=_seed(seed, kind, number), device=device, cache=study.brain_cache, network=False)
     rng = ctx.rng("control")
@@ -82,10 +83,12 @@ def predict_side(
 
 
 def training_targets(study: Study, *folds: Fold) -> dict[str, Array]:
-    """Return the training targets of folds, (frames, …), by target."""
-    return {
-        name: np.concatenate([study.training_targets(fold, name) for fold in folds]) for name in study.pipeline.targets
-    }
+    """Return the training targets of folds, (frames, …), by target; those that run in time are not read."""
+    found: dict[str, Array] = {}
+    for name in study.pipeline.targets:
+        parts = [study.training_targets(fold, name) for fold in folds]
+        found[name] = np.concatenate(parts) if study.rate(name) is None else Joined(parts)
+    return found
 
 
 def jobs_for(kinds: Sequence[str], refits: int) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.files import write_whole
+from braindecode_hub.files import file_name, write_whole
 from braindecode_hub.media import SIMULATED, as_media
 from braindecode_hub.scoring import Scored
 from braindecode_hub.study import Study
@@ -48,7 +48,7 @@ def render_items(study: Study, items: Items, folder: Path, ctx: Context, *, seco
         for copy, artifacts in copies.items():
             for place, artifact in enumerate(artifacts):
                 part = f".{place}" if place else ""
-                path = folder / f"{prefix}{one.name}.{copy}{part}{artifact.suffix}"
+                path = folder / file_name(f"{prefix}{one.name}.{copy}{part}{artifact.suffix}")
                 write_whole(path, artifact.data)
                 written.append(path)
     return written

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from braindecode_hub import figures
-from braindecode_hub.embed import audio_html, figure_html, template, visible
+from braindecode_hub.embed import audio_html, figure_html, template
+from braindecode_hub.privacy import Shareable
 from braindecode_hub.scoretable import flags, score_table, tiles
+from braindecode_hub.text import visible
 from braindecode_hub.verdict import finite, headline, interval, judge, label, number, probability
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Item", "Reported", "Section", "audio_html", "figure_html", "main_score", "render_report"]
+__all__ = [
+    "Item",
+    "Reported",
+    "Section",
+    "audio_html",
+    "checked_sections",
+    "figure_html",
+    "main_score",
+    "render_report",
+]
 
 MOST_DRAWN = 4
 """Scores that are drawn; the table has them all."""
@@ -39,6 +50,18 @@ class Section:
     title: str
     html: str
     order: int = 50
+
+
+def checked_sections(answer: object) -> list[Section]:
+    """Return what a plugin's `report_sections` gave as a list; TypeError where that is anything but Sections."""
+    found = [] if answer is None else list(answer)  # type: ignore[call-overload]
+    for one in found:
+        if not isinstance(one, Section):
+            raise TypeError(f"report_sections returned a {type(one).__name__}, not a Section")
+        whole = isinstance(one.title, str) and isinstance(one.html, str)
+        if not whole or isinstance(one.order, bool) or not isinstance(one.order, int | float):
+            raise TypeError("a Section has a text as title, a text as html and a number as order")
+    return found
 
 
 class Item(Protocol):
@@ -110,7 +133,11 @@ class Reported(Protocol):
 def render_report(run: Reported, plugin_sections: Sequence[Section] = ()) -> str:
     """Return the whole page as HTML that refers to nothing outside itself and runs no script."""
     macros: Any = template().module
-    return visible(str(macros.page(page(run, plugin_sections))))
+    shown = Shareable(run)
+    sections = [
+        replace(one, title=shown.names.names(one.title), html=shown.names.html(one.html)) for one in plugin_sections
+    ]
+    return visible(str(macros.page(page(shown, sections))))
 
 
 def page(run: Reported, plugin_sections: Sequence[Section]) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from braindecode_hub import scoring
+from braindecode_hub.controls import above_chance
 from braindecode_hub.evaluation import Evaluation, Items, Judge
 from braindecode_hub.files import load_arrays
+from braindecode_hub.intervals import interval
 from braindecode_hub.metrics import constant_bins, correlations
 from braindecode_hub.splits import Fold, Side
-from braindecode_hub.statistics import above_chance, interval
 from braindecode_hub.study import STATE, Study
 from braindecode_hub.types import Array
 
@@ -25,8 +26,8 @@ from braindecode_hub.types import Array
 class Beside:
     """What stands beside the pipeline's scores: per-unit scores of baselines and ceiling, refits of controls.
 
-    `chances`: the refits' own chance of every top-1 (their test side may hold fewer candidates); `left_out`: controls
-    that this data cannot have, and why.
+    `chances`: what the refits' own test sides score by themselves (they may hold fewer candidates, and other stimuli);
+    `left_out`: controls that this data cannot have, and why.
     """
 
     baselines: dict[str, dict[str, Array]] = field(default_factory=dict)
@@ -137,19 +138,21 @@ class Outcome:
         return value > ends[1] if self.done.scores[name]["higher_is_better"] else value < ends[0]
 
     def control_above_chance(self, name: str, kind: str) -> bool:
-        """Say whether a control's refits exceed chance by the rule of `statistics.above_chance`.
+        """Say whether a control's refits exceed chance by the rule of `controls.above_chance`.
 
-        The bar is mismatched pairs or the mean predictor, whichever scores better; top-1 counts only where the rank
-        agrees: docs/decisions/0007-control-rule.md says why.
+        The bar is mismatched pairs or the mean predictor, on the run's test side or the refits' own, whichever scores
+        best; top-1 counts only where the rank agrees: docs/decisions/0007-control-rule.md says why.
         """
         entry, refits = self.done.scores.get(name), self.beside.controls[kind]
         if entry is None or entry["chance"] is None or name not in refits:
             return False
-        chance = max([entry["chance"], *self.beside.chances.get(kind, {}).get(name, [])])
+        top1, rank = name.endswith("identification"), f"{name}_rank"
+        own = self.beside.chances.get(kind, {}).get(name, [])
+        chance = max([entry["chance"], *own]) if top1 else entry["chance"]
         sign = 1.0 if entry["higher_is_better"] else -1.0
         mean = self.beside.baselines.get("mean", {}).get(name)
-        bar = max(sign * chance, -np.inf if mean is None else sign * float(mean.mean()))
-        top1, rank = name.endswith("identification"), f"{name}_rank"
+        known = [chance, *([] if mean is None else [float(mean.mean())]), *([float(np.mean(own))] if own else [])]
+        bar = max(sign * one for one in known)
         margin = chance if top1 else self.judge.margin(name)
         above = bool(above_chance(sign * np.asarray(refits[name]), bar, margin))
         return above and (not top1 or self.control_above_chance(rank, kind))
@@ -198,7 +201,11 @@ class Outcome:
     def _by_subject(self) -> dict[str, dict[str, float]]:
         subjects = np.array(self.done.units[self.judge.main].subjects)
         alike = {name: values for name, values in self.done.per_unit.items() if len(values) == len(subjects)}
-        return {s: {m: float(v[subjects == s].mean()) for m, v in alike.items()} for s in sorted(set(subjects)) if s}
+        return {
+            self.study.codes.get(s, s): {m: float(v[subjects == s].mean()) for m, v in alike.items()}
+            for s in sorted(set(subjects))
+            if s
+        }
 
     def _by_fold(self, fold: Fold) -> dict[str, Any]:
         own = {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.files import load_arrays, read_yaml
+from braindecode_hub.files import load_arrays, read_json, refuse_links
+from braindecode_hub.form import read_config, wrong_in_metrics, wrong_in_split
+from braindecode_hub.text import visible
 
 if TYPE_CHECKING:
+    from braindecode_hub.interfaces import Dataset
     from braindecode_hub.types import Array, Prediction, Recording
 
 
@@ -33,21 +36,24 @@ class Run:
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
             raise HubError(f"{self.path} is not a run folder", "name a folder that `braindecode-hub run` printed")
+        refuse_links(self.path)
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        return dict(read_yaml(self.path / "config.yaml"))
+        found = read_config(self.path / "config.yaml")
+        how = {"seed": 0, "folds": 1, "subjects": None, "dev": False}  # one written by hand may not say
+        return {**found, "run": {**how, **(found.get("run") or {})}}
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The content of metrics.json."""
-        return self._json("metrics.json")
+        return self._json("metrics.json", wrong_in_metrics)
 
     @cached_property
     def split(self) -> dict[str, Any]:
         """The content of split.json."""
-        return self._json("split.json")
+        return self._json("split.json", wrong_in_split)
 
     @cached_property
     def env(self) -> dict[str, Any]:
@@ -56,9 +62,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How far it got: running, prepared, fitted, predicted, done, or failed and why."""
+        """How far it got: running, prepared, fitted, predicted, done, interrupted, or failed and why."""
         path = self.path / "status"
-        return path.read_text("utf-8").strip() if path.is_file() else "unknown"
+        return visible(" ".join(path.read_text("utf-8", "replace").split())) if path.is_file() else "unknown"
 
     @cached_property
     def details(self) -> dict[str, Array]:
@@ -78,6 +84,8 @@ class Run:
             return []
         arrays, info = load_arrays(path)
         found = []
+        if not isinstance(info.get("items"), list) or not all(map(is_item, info["items"])):
+            raise HubError(f"{path} does not say what its arrays are", "predict again, with `run … --resume`")
         for about in info["items"]:
             own = {
                 k.removeprefix(about["name"] + "/"): v for k, v in arrays.items() if k.startswith(about["name"] + "/")
@@ -89,20 +97,36 @@ class Run:
             found.append(Item(about["name"], sides["target"], sides["predicted"], about["rate"], about))
         return found
 
-    def predict(self, recording: Recording, *, fold: int = 0, subject: str | None = None) -> Prediction:
+    @overload
+    def predict(self, recording: Recording, *, fold: int = 0, subject: str | None = None) -> Prediction: ...
+
+    @overload
+    def predict(self, recording: Dataset, *, fold: int = 0, subject: str | None = None) -> dict[str, Prediction]: ...
+
+    def predict(
+        self, recording: Recording | Dataset, *, fold: int = 0, subject: str | None = None
+    ) -> Prediction | dict[str, Prediction]:
         """Decode a whole recording of the same sensors: {space: (frames, …)} in the target's own units.
 
-        `subject`: whose fit to use, where there is one for each. Raises HubError if the channels differ.
+        Of a prepared dataset: that for each of its recordings, by id. Frame n is at n / its rate seconds. `subject`:
+        whose fit to use, where there is one for each. Raises HubError if channels, their names or the rate differ.
         """
-        from braindecode_hub.prediction import predict_recording
+        from braindecode_hub.interfaces import Dataset
+        from braindecode_hub.prediction import predict_dataset, predict_recording
 
+        if isinstance(recording, Dataset):
+            return predict_dataset(self, recording, fold=fold, subject=subject)
         return predict_recording(self, recording, fold=fold, subject=subject)
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str, wrong_in: Callable[[Any], str | None] = lambda found: None) -> dict[str, Any]:
         path = self.path / name
         if not path.is_file():
             raise HubError(f"{self.path.name} has no {name}: it is {self.status}", "finish it with `run … --resume`")
-        return dict(json.loads(path.read_text("utf-8")))
+        found = read_json(path)
+        why = wrong_in(found)
+        if why is not None:
+            raise HubError(f"{path} {why}", "the file was changed: finish the run again, with `run … --resume`")
+        return found
 
     def _repr_html_(self) -> str:
         from braindecode_hub.notebook import run_html
@@ -111,3 +135,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status})"
+
+
+def is_item(about: Any) -> bool:
+    """Say whether an entry in predictions.safetensors describes a scored stretch."""
+    if not isinstance(about, dict):
+        return False
+    texts = all(isinstance(about.get(key), str) for key in ("name", "subject", "stimulus"))
+    return texts and all(isinstance(about.get(key), int | float | None) for key in ("start", "rate"))

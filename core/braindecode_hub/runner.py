@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from braindecode_hub import refits
+from braindecode_hub import comparisons, refits
 from braindecode_hub.cache import Cache, default_folder
-from braindecode_hub.chain import Chain
-from braindecode_hub.controls import KINDS, Oracle, can_relabel
+from braindecode_hub.controlstage import run_controls
 from braindecode_hub.environment import context, describe_environment
 from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.figures import pair_png
-from braindecode_hub.files import load_arrays, save_arrays, writable_folder, write_whole, write_yaml
-from braindecode_hub.interfaces import Decoder
-from braindecode_hub.jobs import Job
+from braindecode_hub.files import save_arrays, write_error, write_whole, write_yaml
+from braindecode_hub.jobs import Job, JobResult
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import TensorBoard
-from braindecode_hub.parts.ridge import Ridge
+from braindecode_hub.openrun import OpenRun, open_run
+from braindecode_hub.overlap import check_overlap
 from braindecode_hub.pipeline import build, pipeline_part, plugins_of
+from braindecode_hub.privacy import Names, reasons
 from braindecode_hub.refits import predict_side, training_targets
 from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
-from braindecode_hub.report import render_report
+from braindecode_hub.report import checked_sections, render_report
 from braindecode_hub.results import Beside, Looks, Outcome, digest
 from braindecode_hub.runfolder import Run
+from braindecode_hub.runwriting import (
+    as_json,
+    check_predicted,
+    check_unchanged,
+    fit_file,
+    load_fit,
+    save_fit,
+    save_predictions,
+    split_record,
+)
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side
-from braindecode_hub.study import STATE, Fitted, Study, unfitted
-from braindecode_hub.types import Array, Event
+from braindecode_hub.study import STATE, Fitted, Study
+from braindecode_hub.types import Event
 
 Until = Literal["prepare", "fit", "predict"]
 STAGES: tuple[Until, Until, Until] = ("prepare", "fit", "predict")
@@ -71,36 +77,47 @@ def run_pipeline(config: Mapping[str, Any], options: Options, manager: Manager |
     """
     manager = Manager() if manager is None else manager
     recorded = _recorded(config, options)
-    writable_folder(options.out, "choose another folder: --out FOLDER")
-    path = _folder(recorded, options)
-    runner = _Runner(path, recorded, options, manager)
+    folder = open_run(recorded, options.out, resume=options.resume)
     try:
-        runner.go()
+        runner = _Runner(folder, recorded, options, manager)
+        try:
+            runner.go()
+        finally:
+            runner.close()
     except HubError as error:
-        runner.status(f"failed: {error.cause}")
+        folder.status(f"failed: {error.cause}")
         raise
+    except KeyboardInterrupt:
+        folder.status("interrupted")
+        raise
+    except OSError as error:
+        told = write_error(error, folder.path, *_written(error, folder.path))
+        folder.status(f"failed: {type(error).__name__ if told is None else told.cause}")
+        if told is None:
+            raise
+        raise told from error
     except Exception as error:
-        runner.status(f"failed: {type(error).__name__}")
+        folder.status(f"failed: {type(error).__name__}")
         raise
     finally:
-        runner.close()
-    return Run(path)
+        folder.close()
+    return Run(folder.path)
 
 
 class _Runner:
-    def __init__(self, path: Path, config: dict[str, Any], options: Options, manager: Manager) -> None:
-        self.path, self.config, self.options, self.manager = path, config, options, manager
+    def __init__(self, folder: OpenRun, config: dict[str, Any], options: Options, manager: Manager) -> None:
+        self.folder, self.path = folder, folder.path
+        self.config, self.options, self.manager = config, options, manager
         self.seconds: dict[str, float] = dict.fromkeys(("prepare", "fit", "controls", "test", "render"), 0.0)
         self.side: Side = "val" if options.dev else "test"
-        self.tensorboard = TensorBoard(path / "tb") if TensorBoard.installed() else None
+        self.tensorboard = TensorBoard(self.path / "tb") if TensorBoard.installed() else None
         if self.tensorboard is not None:
-            manager.register(self.tensorboard, f"tensorboard {path.name}")
-        self.events = (path / "events.jsonl").open("a", encoding="utf-8")
+            manager.register(self.tensorboard, f"tensorboard {self.path.name}")
         cache = Cache(options.cache if options.cache is not None else default_folder())
         self.ctx = context(
             seed=options.seed,
             device=options.device,
-            out=path,
+            out=self.path,
             cache=cache,
             manager=manager,
             network=options.network,
@@ -109,12 +126,14 @@ class _Runner:
 
     def go(self) -> None:
         write_yaml(self.path / "config.yaml", self.config)
-        write_whole(self.path / "env.json", _json(describe_environment(self.ctx.device)))
-        self.status("running")
+        write_whole(self.path / "env.json", as_json(describe_environment(self.ctx.device)))
         with self.stage("prepare"):
             study = self.prepare()
             folds = study.folds()[: self.options.folds]
-            write_whole(self.path / "split.json", _json(_split(study, folds)))
+            split = split_record(study, folds)
+            self.folder.names = Names.of_split(split)
+            write_whole(self.path / "split.json", as_json(split))
+            check_overlap(study.pipeline, folds, self.side)
             for fold in folds:
                 study.view(fold, "train"), study.view(fold, "val")
         if self.stop_after("prepare"):
@@ -129,18 +148,18 @@ class _Runner:
             return
         with self.stage("score", "test"):
             judge = Judge(study, training_targets(study, *folds), self.ctx.seed)
-            judge.renderings = len(items[judge.main]) * self.predictions(study, folds)
+            judge.renderings = len(items[judge.main]) * comparisons.predictions(study, folds)
             done = judge.evaluate(items)
-            beside = self.beside(study, folds, items, judge)
+            beside = self.compare(study, folds, items, judge)
         with self.stage("controls"):
             self.controls(study, folds, beside)
         with self.stage("render"):
             render_items(study, excerpts(items), self.path / "artifacts", self.ctx, seconds=EXCERPT_S)
         looks = Looks(self.path.parent, study, folds).count()
         self.write(Outcome(study, folds, self.side, judge, items, done, beside, looks, self.seconds))
-        self.status("done")
         with self.stage("report"):
             write_report(Run(self.path), self.manager)
+        self.folder.status("done")
 
     # Stages
 
@@ -150,28 +169,18 @@ class _Runner:
         study = Study(pipeline, self.ctx, subjects=self.config["run"]["subjects"])
         cache = self.ctx.cache.folder if self.ctx.cache is not None else None
         self.cache_name = None if cache is None else str(cache)
+        check_unchanged(self.path, study)
         refits.remember(self.config, self.cache_name, self.ctx.seed, self.ctx.device, study)
         return study
 
     def fit(self, study: Study, fold: Fold, group: Sequence[str]) -> Fitted:
-        path = self.path / f"fold-{fold.number}" / f"{_group_name(study, group)}{STATE}"
-        part = study.of_group(fold, group)
+        path = fit_file(self.path, study, fold, group)
         if path.is_file():
-            arrays, info = load_arrays(path)
-            fitted = unfitted(study.pipeline)
-            fitted.load_state(arrays, info["values"])
-            return fitted
+            return load_fit(path, study)
+        part = study.of_group(fold, group)
         own = path.parent / path.name.removesuffix(STATE)
         fitted = study.fit(part, dataclasses.replace(self.ctx, out=own))
-        arrays, values = fitted.state()
-        _check_learned(arrays, path.name)
-        recording = study.pipeline.dataset.recording(part.train[0].recording)
-        facts = {
-            "channels": int(recording.brain.data.shape[0]),
-            "rate": recording.brain.rate,
-            "rates": {name: study.rate(name) for name in study.pipeline.targets},
-        }
-        save_arrays(path, arrays, {"values": values, "facts": facts})
+        save_fit(path, study, part, group, fitted)
         return fitted
 
     def predict(self, study: Study, folds: Sequence[Fold], fits: Mapping[tuple[int, str], Fitted]) -> Items:
@@ -186,111 +195,39 @@ class _Runner:
                     study.renderers[name] = fitted.renderer
                 for target, some in predict_side(study, part, fitted, self.side, fit=name).items():
                     items.setdefault(target, []).extend(some)
-        _check_predicted(items)
-        arrays = {
-            f"{one.name}/{target}/{side}": getattr(one, side)
-            for target, some in items.items()
-            for one in some
-            for side in ("target", "predicted")
-        }
+        check_predicted(items)
         main = next(iter(items))
         self.show(main, items[main][0])
-        about = [
-            {
-                "name": one.name,
-                "subject": one.subject,
-                "stimulus": one.stimulus,
-                "start": one.start,
-                "rate": study.rate(main),
-            }
-            for one in items[main]
-        ]
-        save_arrays(self.path / "predictions.safetensors", arrays, {"items": about})
+        save_predictions(self.path / "predictions.safetensors", study, items)
         return items
 
-    def predictions(self, study: Study, folds: Sequence[Fold]) -> int:
-        """Count what is scored on the test side: the pipeline, the mean, the baseline, the oracle."""
-        oracle = study.pipeline.dataset.oracle(folds[0].train[0].recording)
-        return 2 + (study.pipeline.baseline is not None) + (oracle is not None)
-
-    def beside(self, study: Study, folds: Sequence[Fold], items: Items, judge: Judge) -> Beside:
-        beside = Beside()
-        beside.baselines["mean"] = judge.values(judge.mean(items))
-        pipeline = study.pipeline
-        if pipeline.baseline is not None:
-            name = str(self.config["baseline"]["use"]).split("/")[-1]
-            linear = self.refit_with(study, folds, pipeline.baseline, None)
-            beside.baselines[name] = judge.values(linear)
-        beside.baselines |= judge.references(items)
-        if pipeline.dataset.oracle(folds[0].train[0].recording) is not None:
-            beside.ceiling = judge.values(
-                self.refit_with(study, folds, Ridge(lags_s=(-0.12, 0.12)), Oracle(pipeline.dataset))
-            )
-        return beside
-
-    def refit_with(self, study: Study, folds: Sequence[Fold], decoder: Decoder, oracle: Oracle | None) -> Items:
-        """Fit another decoder on the same views, from the continuous part of the chain (or the oracle's sources)."""
-        chain = None if oracle is None else Chain()
-        items: Items = {}
-        for fold in folds:
-            for group in study.groups():
-                part = study.of_group(fold, group)
-                train, val = (study.view(part, side, oracle, chain) for side in ("train", "val"))  # type: ignore[arg-type]
-                fresh = type(decoder)(**decoder.configuration())
-                fitted = study.fit_views(
-                    train, val, dataclasses.replace(self.ctx, out=None, log=lambda event: None), fresh, Chain()
-                )
-                predictions = fitted.predict(study.view(part, self.side, oracle, chain, hidden=True))
-                for target, some in study.scored(part, self.side, predictions, study.truth(part, self.side)).items():
-                    items.setdefault(target, []).extend(some)
-        return items
+    def compare(self, study: Study, folds: Sequence[Fold], items: Items, judge: Judge) -> Beside:
+        used = self.config.get("baseline") or {}
+        name = str(used.get("use", "")).split("/")[-1]
+        return comparisons.compare(study, folds, self.side, items, judge, self.ctx, name)
 
     def controls(self, study: Study, folds: Sequence[Fold], beside: Beside) -> None:
         if self.side != "test":
             return
-        folder = self.path / f"fold-{folds[0].number}" / "controls"
-        if not can_relabel(study.trials):
-            beside.left_out["relabelled"] = "there are no two presentation blocks to exchange"
-        elif any(step.support_s is None for step in study.pipeline.encoder.continuous_part().steps):
-            beside.left_out["relabelled"] = "an encoder of unlimited support cannot run on exchanged 10 s blocks"
-        kinds = [kind for kind in KINDS if kind not in beside.left_out]
-        wanted = refits.jobs_for(kinds, study.pipeline.decoder.control_refits)
-        done = {
-            name: json.loads((folder / f"{name}.json").read_text())
-            for name in (f"{k}-{n:03d}" for k, n in wanted)
-            if (folder / f"{name}.json").is_file()
+        task = {
+            "config": self.config,
+            "cache": self.cache_name,
+            "seed": self.ctx.seed,
+            "device": self.ctx.device,
+            "fold": folds[0].number,
         }
-        jobs = [
-            Job(
-                f"{kind}-{number:03d}",
-                "braindecode_hub.refits:refit",
-                {
-                    "config": self.config,
-                    "cache": self.cache_name,
-                    "seed": self.ctx.seed,
-                    "device": self.ctx.device,
-                    "fold": folds[0].number,
-                    "kind": kind,
-                    "number": number,
-                },
-            )
-            for kind, number in wanted
-            if f"{kind}-{number:03d}" not in done
-        ]
-        results = self.manager.first(
-            "run_jobs", jobs=jobs, backend=self.options.backend, options={"workers": self.options.jobs}
+        folder = self.path / f"fold-{folds[0].number}" / "controls"
+        run_controls(study, folder, task, beside, self.submit, lambda *counts: self.progress("controls", *counts))
+
+    def submit(self, jobs: Sequence[Job]) -> Iterable[JobResult]:
+        """Hand jobs to the backend that was asked for."""
+        how = {"workers": self.options.jobs}
+        results: Iterable[JobResult] | None = self.manager.first(
+            "run_jobs", jobs=jobs, backend=self.options.backend, options=how
         )
         if results is None:
             raise HubError(f"no job backend is called '{self.options.backend}'", "use --backend local", usage=True)
-        for result in results:
-            write_whole(folder / f"{result.name}.json", _json(result.value))
-            done[result.name] = result.value
-            self.progress("controls", len(done), len(wanted))
-        for name in sorted(done):
-            kind = name.rsplit("-", 1)[0]
-            for told, kept in (("scores", beside.controls), ("chance", beside.chances)):
-                for metric, value in done[name][told].items():
-                    kept.setdefault(kind, {}).setdefault(metric, []).append(value)
+        return results
 
     def show(self, target: str, one: Scored) -> None:
         """Send the first test stretch as a picture, truth above prediction, to whoever observes."""
@@ -301,9 +238,10 @@ class _Runner:
 
     def write(self, outcome: Outcome) -> None:
         metrics = outcome.metrics()
+        metrics["reasons"] = reasons(metrics["reasons"], self.folder.names)
         metrics["digest"] = digest(self.path, metrics)
         save_arrays(self.path / "details.safetensors", outcome.details(), {})
-        write_whole(self.path / "metrics.json", _json(metrics))
+        write_whole(self.path / "metrics.json", as_json(metrics))
         for name, entry in outcome.done.scores.items():
             self.log({"kind": "scalar", "tag": f"{self.side}/{name}", "step": 0, "value": entry["value"]})
 
@@ -312,17 +250,12 @@ class _Runner:
     def stop_after(self, stage: Until) -> bool:
         if self.options.until != stage:
             return False
-        self.status({"prepare": "prepared", "fit": "fitted", "predict": "predicted"}[stage])
+        self.folder.status({"prepare": "prepared", "fit": "fitted", "predict": "predicted"}[stage])
         return True
-
-    def status(self, text: str) -> None:
-        write_whole(self.path / "status", text + "\n")
 
     def log(self, event: Event) -> None:
         """Write an event to events.jsonl and show it to every observer."""
-        plain = {key: value for key, value in event.items() if not isinstance(value, bytes)}
-        self.events.write(json.dumps({"time": round(time.time(), 3), **plain}, default=str) + "\n")
-        self.events.flush()
+        self.folder.event(event)
         known = len(self.manager.problems)
         self.manager.tell(event)
         for problem in self.manager.problems[known:]:
@@ -344,7 +277,6 @@ class _Runner:
         if self.tensorboard is not None:
             self.tensorboard.close()
             self.manager.unregister(self.tensorboard)
-        self.events.close()
 
 
 def write_report(run: Run, manager: Manager) -> Path:
@@ -352,7 +284,11 @@ def write_report(run: Run, manager: Manager) -> Path:
     for plugin in plugins_of(run.config):
         if plugin in manager.catalogue.plugins:
             manager.load(plugin)
-    sections = [section for _, some in manager.each("report_sections", run=run) for section in some or []]
+    known = len(manager.problems)
+    answers = manager.each("report_sections", read=checked_sections, run=run)
+    sections = [section for _, some in answers for section in some]
+    for problem in manager.problems[known:]:
+        print(problem, file=sys.stderr)
     path = run.path / "report.html"
     write_whole(path, render_report(run, sections))
     return path
@@ -370,77 +306,8 @@ def _recorded(config: Mapping[str, Any], options: Options) -> dict[str, Any]:
     return {**config, "run": how}
 
 
-def _folder(config: dict[str, Any], options: Options) -> Path:
-    """Return a new run folder, or with `resume` the newest unfinished one of the same configuration."""
-    name = str(config["pipeline"])
-    text = json.dumps(config, sort_keys=True, default=str)
-    tail = hashlib.sha256(text.encode()).hexdigest()[:8]
-    home = options.out / name
-    if options.resume:
-        alike = [path for path in sorted(home.glob(f"*-{tail}")) if Run(path).status != "done"]
-        if alike:
-            return alike[-1]
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    path = home / f"{stamp}-{tail}"
-    number = 1
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-            path = home / f"{stamp}.{number}-{tail}"
-        except OSError as error:
-            raise HubError(
-                f"{home} is not writable: {error.strerror}", "choose another folder: --out FOLDER"
-            ) from error
-
-
-def _group_name(study: Study, group: Sequence[str]) -> str:
-    return (group[0] or "all") if len(group) == 1 else "all"
-
-
-def _split(study: Study, folds: Sequence[Fold]) -> dict[str, Any]:
-    split = study.split
-    return {
-        "by": list(split.by),
-        "gap_s": split.gap_s,
-        "closed_set": split.closed_set,
-        "seed": split.seed,
-        "rules": [
-            "no trial, second of brain or stimulus interval stands on two sides",
-            f"{split.gap_s:g} s are purged between sides of a recording; validation is purged from both",
-        ],
-        "folds": [fold.as_data() for fold in folds],
-    }
-
-
-def _check_learned(arrays: Mapping[str, Array], name: str) -> None:
-    for key, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise HubError(
-                f"{name}: what {key} learned is not finite",
-                "check the input for extreme values, or lower the learning rate",
-            )
-
-
-def _check_predicted(items: Items) -> None:
-    for target, some in items.items():
-        for one in some:
-            if not np.isfinite(one.predicted).all():
-                raise HubError(
-                    f"the prediction of {target} in {one.name} is not finite",
-                    "check the input for extreme values",
-                )
-            if not np.isfinite(one.target).all():
-                raise HubError(f"the target {target} in {one.name} is not finite", "check the stimulus files")
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, indent=1, allow_nan=False, default=_plain) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is not JSON")
+def _written(error: OSError, path: Path) -> list[Path]:
+    """Return the file that an error names, if it lies in the run folder or beside it."""
+    named = error.filename
+    found = Path(named) if isinstance(named, str | os.PathLike) else None
+    return [found] if found is not None and found.is_relative_to(path.parent) else []

@@ -14,8 +14,9 @@ import numpy as np
 from scipy.special import gammaln
 
 from braindecode_hub.interfaces import Metric
+from braindecode_hub.intervals import interval, paired_interval
 from braindecode_hub.metrics import identification, identification_per_unit, similarity
-from braindecode_hub.statistics import autocorrelation_time, exchange_p, interval, paired_interval, shift_p
+from braindecode_hub.nulls import autocorrelation_time, exchange_p, shift_p
 from braindecode_hub.types import Array
 
 POOL = 50

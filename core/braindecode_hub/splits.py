@@ -200,6 +200,12 @@ def merge(intervals: Iterable[Interval], join: float = EPSILON) -> list[Interval
     return merged
 
 
+def left_of(trial: Trial, others: Iterable[Trial]) -> list[Interval]:
+    """Return the stimulus seconds of a trial that no other trial presents; (-inf, inf): all, without a clock."""
+    key, start, stop = _stimulus_interval(trial)
+    return _Intervals(_stimulus_seconds(others)).rest(key, start, stop)
+
+
 def _as_data(trial: Trial) -> dict[str, Any]:
     names = ("id", "recording", "start", "stop", "stimulus", "stimulus_start", "stimulus_stop")
     return {name: getattr(trial, name) for name in names} | {"groups": dict(trial.groups)}

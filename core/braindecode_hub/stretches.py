@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from braindecode_hub.cache import Cache
 from braindecode_hub.errors import HubError
 from braindecode_hub.interfaces import Dataset, Encoder
+from braindecode_hub.lazy import give_back
 from braindecode_hub.splits import SIDES, Fold, Side, merge
 from braindecode_hub.types import Array, Batch, Recording, Space, Trial
 
@@ -101,6 +103,7 @@ def prepare_brain(
 
     def encode(low: int, high: int) -> Array:
         x = np.asarray(recording.brain.data[:, first + low : first + high], dtype=np.float32)[None]
+        give_back([recording.brain.data])
         x = _finite(x, recording, (first + low) / rate)
         return _run(steps, x, rate, dataset.brain, recording.about())[0]
 
@@ -110,6 +113,15 @@ def prepare_brain(
         "steps": _identity(steps),
     }
     return Prepared(cache.array(key, plan.build(encode)), out_rate, first / rate)
+
+
+def channels_behind(dataset: Dataset, steps: Sequence[Encoder], recording: Recording) -> int:
+    """Return how many channels the continuous encoders make of a recording, found on silence in its stead."""
+    count, rate = int(recording.brain.data.shape[0]), recording.brain.rate
+    if not steps or rate is None:
+        return count
+    silence = np.zeros((1, count, round(LEGACY_SHORTEST_S * rate)), np.float32)
+    return int(_run(steps, silence, rate, dataset.brain, recording.about()).shape[1])
 
 
 def prepare_stimulus(
@@ -145,15 +157,18 @@ def prepare_stimulus(
             f"stimulus {stretch.source} is {missing:.2f} s shorter than the trials that present it say",
             "check stimulus_stop, or the stimulus file",
         )
-    samples = signal.data[first:last]
-    if not np.isfinite(np.asarray(samples)).all():
-        at = (first + int(np.argwhere(~np.isfinite(np.asarray(samples)))[0][0])) / signal.rate
-        raise HubError(f"stimulus {stretch.source} is not finite at {at:.3f} s", "repair or cut the stimulus")
+    plan = _Plan(steps, signal.rate, rate, last - first, time_axis=0)
+
+    def encode(low: int, high: int) -> Array:
+        samples = np.asarray(signal.data[first + low : first + high])
+        give_back([signal.data])
+        if not np.isfinite(samples).all():
+            at = (first + low + int(np.argwhere(~np.isfinite(samples))[0][0])) / float(signal.rate or 1)
+            raise HubError(f"stimulus {stretch.source} is not finite at {at:.3f} s", "repair or cut the stimulus")
+        return _float32(_run(steps, samples[None], signal.rate, space, None)[0])
+
     key["samples"] = [first, last]
-    data = cache.array(
-        key, lambda allocate: _float32(_run(steps, np.asarray(samples)[None], signal.rate, space, None)[0])
-    )
-    return Prepared(data, rate, frame / rate)
+    return Prepared(cache.array(key, plan.build(encode)), rate, frame / rate)
 
 
 class _Mapped:
@@ -216,21 +231,26 @@ def _between_breaks(recording: str, start: float, stop: float, breaks: Sequence[
 
 
 class _Plan:
-    """Which chunks to encode, with which margins, so that the result equals one run over the whole stretch."""
+    """Which chunks to encode, with which margins, so that the result equals one run over the whole stretch.
 
-    def __init__(self, steps: Sequence[Encoder], rate: float, out_rate: float | None, samples: int) -> None:
+    Chunks and margins hold whole numbers of samples and of frames; where no such number is short, or an encoder is of
+    unlimited support, the stretch is one chunk, and lies in memory while it is encoded.
+    """
+
+    def __init__(
+        self, steps: Sequence[Encoder], rate: float, out_rate: float | None, samples: int, time_axis: int = -1
+    ) -> None:
         supports = [step.support_s for step in steps]
-        exact = all(_is_whole(CHUNK_S * r) and _is_whole(r) for r in (rate, out_rate or rate))
         self.whole = None in supports
-        self.rate, self.out_rate, self.samples = rate, out_rate or rate, samples
-        chunk = int(CHUNK_S * rate)
-        if self.whole or not exact or samples <= 2 * chunk:
-            self.chunks = [(0, samples)]
-            self.margin = 0
-        else:
+        self.rate, self.out_rate, self.samples, self.axis = rate, out_rate or rate, samples, time_axis
+        self.chunks, self.margin = [(0, samples)], 0
+        unit = _common(rate, self.out_rate, samples)
+        chunk = math.ceil(int(CHUNK_S * rate) / unit) * unit
+        if not self.whole and samples > 2 * chunk:
             starts = list(range(0, samples - chunk, chunk))
             self.chunks = list(zip(starts, [*starts[1:], samples], strict=True))
-            self.margin = int(math.ceil(sum(s for s in supports if s is not None)) * rate)
+            reach = math.ceil(math.ceil(sum(s for s in supports if s is not None)) * rate)
+            self.margin = math.ceil(reach / unit) * unit
 
     def build(self, encode: Callable[[int, int], Array]) -> Callable[..., Array]:
         if len(self.chunks) == 1:
@@ -238,27 +258,33 @@ class _Plan:
 
         def into(allocate: Callable[..., Array]) -> Array:
             tail = self._encode(encode, *self.chunks[-1])
-            at = self._frame(self.chunks[-1][0])
-            out = allocate((*tail.shape[:-1], at + tail.shape[-1]), np.float32)
-            out[..., at:] = tail
+            at, shape = self._frame(self.chunks[-1][0]), list(tail.shape)
+            shape[self.axis] += at
+            out = allocate(tuple(shape), np.float32)
+            along = np.moveaxis(out, self.axis, 0)
+            along[at:] = np.moveaxis(tail, self.axis, 0)
             for low, high in self.chunks[:-1]:
-                out[..., self._frame(low) : self._frame(high)] = self._encode(encode, low, high)
+                along[self._frame(low) : self._frame(high)] = np.moveaxis(self._encode(encode, low, high), self.axis, 0)
+                give_back([out])
             return out
 
         return into
 
     def _encode(self, encode: Callable[[int, int], Array], low: int, high: int) -> Array:
         begin, end = max(0, low - self.margin), min(self.samples, high + self.margin)
-        out = encode(begin, end)
-        skip = self._frame(low - begin)
-        return out[..., skip:] if high == self.samples else out[..., skip : skip + self._frame(high - low)]
+        out, skip = encode(begin, end), self._frame(low - begin)
+        stop = None if high == self.samples else skip + self._frame(high - low)
+        return out[..., skip:stop] if self.axis == -1 else out[skip:stop]
 
     def _frame(self, samples: int) -> int:
         return round(samples / self.rate * self.out_rate)
 
 
-def _is_whole(value: float) -> bool:
-    return abs(value - round(value)) < 1e-9
+def _common(rate: float, out_rate: float, samples: int) -> int:
+    """Return the fewest samples that are a whole number of frames, to 1e-3 frames over the stretch."""
+    ratio = Fraction(out_rate / rate).limit_denominator(1_000_000)
+    exact = abs(float(ratio) - out_rate / rate) * samples < 1e-3
+    return ratio.denominator if exact else max(1, samples)
 
 
 def _identity(steps: Sequence[Encoder]) -> list[list[Any]]:

@@ -12,11 +12,14 @@ from braindecode_hub.cache import Cache
 from braindecode_hub.chain import Chain
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.interfaces import Dataset, Decoder, Renderer, State
+from braindecode_hub.lazy import Joined
 from braindecode_hub.pipeline import Pipeline
+from braindecode_hub.privacy import codes
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side, Split, split_from_config
 from braindecode_hub.stretches import (
     Prepared,
+    channels_behind,
     prepare_brain,
     prepare_stimulus,
     rate_after,
@@ -46,7 +49,7 @@ class Fitted:
     def decode(self, batch: Batch) -> Prediction:
         """Decode one batch of what the continuous part made; (batch, frames, …) in the fitted target spaces."""
         x = self.frozen.encode(batch.brain, batch)
-        return self.decoder.decode(self.tail.encode(x, batch), x)
+        return self.decoder.decode(self.tail.encode(x, batch.behind(self.frozen.produces, x)), x)
 
     def predict(self, view: View) -> list[Prediction]:
         """Predict every item of a view, in the targets' own units (fitted steps undone)."""
@@ -87,7 +90,9 @@ class Study:
         self.ctx = ctx
         self.brain_cache = self.stimulus_cache = ctx.cache if ctx.cache is not None else Cache(None)
         self.renderers: dict[str, Renderer] = {}
+        self._rates: dict[str, float | None] = {}
         self.trials = _of_subjects(pipeline.dataset, subjects)
+        self.codes = codes(trial.groups.get("subject", "") for trial in pipeline.dataset.trials())
         self.split: Split = split_from_config(
             pipeline.config.get("split") or {}, seed=ctx.seed, closed_set=pipeline.dataset.closed_set
         )
@@ -129,7 +134,8 @@ class Study:
     ) -> View:
         """Return the view of one side of a fold: what the continuous part makes of each stretch, cut to trials.
 
-        `dataset`, `encoder`: another dataset and continuous part (a control's, the oracle's); `hidden`: no targets.
+        `dataset`, `encoder`: another dataset and continuous part (a control's, the oracle's); `hidden`: no targets,
+        and trials in an order that says nothing of when they were. All sides are as wide as the widest montage.
         """
         dataset = self.pipeline.dataset if dataset is None else dataset
         chain = self.pipeline.encoder.continuous_part() if encoder is None else encoder
@@ -139,18 +145,19 @@ class Study:
         }
         prepared = self._brain(fold, side, dataset, chain, recordings)
         trials = fold.side(side)
+        shown = self.ctx.rng("order", fold.number).permutation(len(trials)) if hidden else range(len(trials))
         stimuli = None if hidden else self._stimuli(dataset, trials)
         spaces = {name: self._target_rate(name, dataset, trials) for name in self.pipeline.targets}
         items = [
             make_item(
-                trial,
-                brain=_containing(prepared, trial),
-                recording=recordings[trial.recording].about(),
+                trials[place],
+                brain=_containing(prepared, trials[place]),
+                recording=recordings[trials[place].recording].about(),
                 spaces=spaces,
-                stimuli=None if stimuli is None else {name: _heard(some, trial) for name, some in stimuli.items()},
+                stimuli=None if stimuli is None else {n: _heard(some, trials[place]) for n, some in stimuli.items()},
                 hidden_as=number if hidden else None,
             )
-            for number, trial in enumerate(trials)
+            for number, place in enumerate(shown)
         ]
         rates = {one.rate for some in prepared.values() for one, _ in some}
         if len(rates) > 1:
@@ -166,6 +173,8 @@ class Study:
             space=replace(space, rate=rates.pop()) if space.rate is not None else space,
             targets={name: self._target_space(name, spaces[name]) for name in self.pipeline.targets},
             subjects=sorted({recording.subject for recording in recordings.values()}),
+            channels=self._widest(prepared, recordings, dataset, chain),
+            order=[int(place) for place in shown],
         )
 
     def window(self) -> Window:
@@ -225,7 +234,7 @@ class Study:
         return fitted
 
     def truth(self, fold: Fold, side: Side, dataset: Dataset | None = None) -> list[dict[str, Array]]:
-        """Return the true targets of one side, trial by trial, in their own units: for scoring only."""
+        """Return the true targets of one side, trial by trial, in their own units, unread: for scoring only."""
         dataset = self.pipeline.dataset if dataset is None else dataset
         trials = fold.side(side)
         stimuli = self._stimuli(dataset, trials)
@@ -242,16 +251,18 @@ class Study:
             )
             for t in trials
         ]
-        return [{name: np.asarray(value, np.float32) for name, value in item.targets.items()} for item in items]
+        return [{name: value for name, value in item.targets.items() if value is not None} for item in items]
 
     def training_targets(self, fold: Fold, name: str) -> Array:
-        """Return the training side's target (frames, …), or static (trials, …), stacked: for means and oracles."""
+        """Return the training side's target (frames, …), unread, or static (trials, …): for means and oracles."""
         found = [truth[name] for truth in self.truth(fold, "train")]
-        return np.stack(found) if self.rate(name) is None else np.concatenate(found)
+        return np.stack(found) if self.rate(name) is None else Joined(found)
 
     def rate(self, name: str) -> float | None:
         """Return the frame rate of a target."""
-        return self._target_rate(name, self.pipeline.dataset, self.trials)
+        if name not in self._rates:  # read off a training trial: the test side is not looked at for it
+            self._rates[name] = self._target_rate(name, self.pipeline.dataset, self.folds()[0].train)
+        return self._rates[name]
 
     def scored(
         self,
@@ -265,10 +276,11 @@ class Study:
         found: dict[str, list[Scored]] = {name: [] for name in self.pipeline.targets}
         for number, (trial, predicted, true) in enumerate(zip(fold.side(side), predictions, truth, strict=True)):
             subject = trial.groups.get("subject", "")
-            name = f"fold-{fold.number}-{subject}-{number:03d}" if subject else f"fold-{fold.number}-{number:03d}"
+            code = self.codes.get(subject, "")  # names become file names, and are passed on
+            name = f"fold-{fold.number}-{code}-{number:03d}" if code else f"fold-{fold.number}-{number:03d}"
             for target, some in found.items():
-                start = trial.stimulus_start or 0.0
-                some.append(Scored(name, subject, str(trial.stimulus), start, true[target], predicted[target], fit))
+                start, wanted = trial.stimulus_start or 0.0, np.asarray(true[target], np.float32)
+                some.append(Scored(name, subject, str(trial.stimulus), start, wanted, predicted[target], fit))
         return found
 
     def _brain(
@@ -281,6 +293,23 @@ class Study:
             prepared = prepare_brain(dataset, chain.steps, stretch, self.brain_cache, recordings[stretch.source])
             found.setdefault(stretch.source, []).append((prepared, stretch.stop))
         return found
+
+    def _widest(
+        self,
+        prepared: Mapping[str, list[tuple[Prepared, float]]],
+        recordings: Mapping[str, Recording],
+        dataset: Dataset,
+        chain: Chain,
+    ) -> int:
+        """Return the most channels that any recording of the fold has behind the continuous part of the chain.
+
+        For montages that stand on other sides only, the chain runs on silence: no sample of theirs is read.
+        """
+        widths = {_montage(recordings[id]): int(some[0][0].data.shape[0]) for id, some in prepared.items()}
+        for recording in recordings.values():
+            if _montage(recording) not in widths:
+                widths[_montage(recording)] = channels_behind(dataset, chain.steps, recording)
+        return max(widths.values())
 
     def _stimuli(
         self, dataset: Dataset, trials: Sequence[Trial]
@@ -335,6 +364,11 @@ def _containing(prepared: Mapping[str, list[tuple[Prepared, float]]], trial: Tri
         f"trial {trial.id} lies outside its recording {trial.recording}",
         "check the trial's start and stop, in seconds",
     )
+
+
+def _montage(recording: Recording) -> tuple[Any, ...]:
+    """Return what decides how many channels a recording has behind a chain."""
+    return recording.brain.data.shape[0], recording.brain.channels, recording.bads, recording.shafts
 
 
 def _heard(stretches: Sequence[tuple[str, float, float, Prepared]], trial: Trial) -> Prepared:

@@ -286,9 +286,10 @@ def _save(folder: Path | None, key: str, module: torch.nn.Module, optimiser: Any
         arrays[f"random/cuda/{number}"] = torch.cuda.get_rng_state(number).numpy()
     rates = [group["lr"] for group in optimiser.param_groups]
     kept = {name: value for name, value in vars(done).items() if name != "best"}
-    save_arrays(folder / "last.safetensors", arrays, {"key": key, "rates": rates, "progress": kept})
     best = {"step": done.best_step, "val_loss": done.best_loss, "file": f"step-{done.best_step:06d}.safetensors"}
     write_whole(folder / "best.json", json.dumps(best if done.best_step else {**best, "file": None}) + "\n")
+    # last of all: once it is there, nobody comes back for the other two
+    save_arrays(folder / "last.safetensors", arrays, {"key": key, "rates": rates, "progress": kept})
 
 
 def _resume(folder: Path | None, key: str, module: torch.nn.Module, optimiser: Any) -> Progress | None:

@@ -84,6 +84,10 @@ class Space:
         rate = incoming.rate if self.rate == "*" else self.rate
         return dataclasses.replace(self, rate=rate)
 
+    def rate_behind(self, rate: float | None) -> float | None:
+        """Return the rate, in Hz, of what makes this space out of something at `rate`."""
+        return rate if self.name == "*" or self.rate == "*" else self.rate
+
     def __str__(self) -> str:
         axes = " × ".join(map(str, self.dims))
         return self.name + (f" ({axes})" if axes else "") + (f" at {_hz(self.rate)}" if self.rate else "")
@@ -185,7 +189,27 @@ class Trial:
     def without_answers(self, number: int) -> Trial:
         """Return what a decoder may see of a test trial: a number, its length, subject and session."""
         known = {key: self.groups[key] for key in ("subject", "session") if key in self.groups}
-        return Trial(f"test-{number:04d}", "", 0.0, self.seconds, groups=known)
+        return Trial(f"test-{number:04d}", "", 0.0, self.seconds, groups=ShownGroups(known))
+
+
+class ShownGroups(dict[str, str]):
+    """The groups that a test trial shows; asking for another one is a HubError: it may hold the answer."""
+
+    def __missing__(self, key: str) -> str:
+        raise HubError(
+            f"a test trial does not show its group '{key}': it may hold the answer",
+            "learn and predict from the brain; only subject and session are known at test",
+        )
+
+
+class NoTargets(dict[str, Array]):
+    """The targets of a test batch: none; asking for one is a HubError."""
+
+    def __missing__(self, key: str) -> Array:
+        raise HubError(
+            f"a test batch has no target '{key}': nothing of the answer is shown at test",
+            "predict from the brain alone (no teacher forcing, no test-set statistics)",
+        )
 
 
 @dataclass
@@ -193,7 +217,7 @@ class Batch:
     """Arrays of several windows.
 
     `brain`: (batch, …) in the space that the encoder chain has reached, float32; `target`: arrays by space name,
-    empty at test; `rate`: Hz of `brain`; `subject`: (batch,) index into the view's subjects; `positions`:
+    none at test; `rate`: Hz of `brain`; `subject`: (batch,) index into the view's subjects; `positions`:
     (batch, channels, 3); `channel_mask`: (batch, channels), False where a montage has no such channel;
     `recording`: the sensors, when a continuous encoder runs over one stretch of one recording.
     """
@@ -209,6 +233,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.trials)
+
+    def behind(self, produces: Space, x: Array) -> Batch:
+        """Return this batch as it stands behind a step that made `x`: its `brain` and its `rate`."""
+        return dataclasses.replace(self, brain=x, rate=produces.rate_behind(self.rate))
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,22 @@ after its last; a test view has no targets, and its trials show a number, subjec
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from braindecode_hub.errors import HubError
+from braindecode_hub.gathering import Gathering, positions_of
 from braindecode_hub.interfaces import Encoder
-from braindecode_hub.stretches import Prepared
-from braindecode_hub.types import Array, Batch, Prediction, Recording, Space, Trial
+from braindecode_hub.items import Item, make_item, padded
+from braindecode_hub.places import Places, one_each, tiled
+from braindecode_hub.stitching import Overlap
+from braindecode_hub.types import Array, Batch, NoTargets, Prediction, Space, Trial
+
+__all__ = ["SEGMENT_S", "Item", "View", "Window", "make_item"]
 
 SEGMENT_S = 30.0
 """`segments()` cuts longer trials here, so that the drift of the stimulus clock never adds up."""
@@ -48,37 +53,11 @@ class Window:
             )
 
 
-@dataclass(frozen=True)
-class Item:
-    """One trial of one side with its prepared arrays.
-
-    `targets`: by name, the array cut to the trial (None at test); `frames`: how many frames each has (0: static);
-    `first_s`: seconds from the trial's start to frame 0 of each target; `scale`: recording s per stimulus s.
-    """
-
-    trial: Trial
-    shown: Trial
-    brain: Prepared
-    recording: Recording
-    targets: Mapping[str, Array | None]
-    frames: Mapping[str, int]
-    first_s: Mapping[str, float]
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a window stands: its item, its first frame on the clock target, and how many frames."""
-
-    item: int
-    frame: int
-    count: int
-
-
 class View:
     """Windows of one side. `through(encoder)` feeds what an encoder makes; `of(name)` feeds a target instead.
 
-    `space`: what `Batch.brain` is in; `targets`: the target spaces; `rates`: their frame rates; `trials`.
+    `space`: what `Batch.brain` is in; `targets`: the target spaces; `rates`: their frame rates; `trials`. `channels`:
+    the widest montage of the study, to which all are padded; `order`: which trial of the side each item is.
     """
 
     def __init__(
@@ -92,6 +71,8 @@ class View:
         steps: Sequence[Encoder] = (),
         target_steps: Mapping[str, Sequence[Encoder]] | None = None,
         source: str = "brain",
+        channels: int = 0,
+        order: Sequence[int] | None = None,
     ) -> None:
         self.items = list(items)
         self.window = window
@@ -102,7 +83,8 @@ class View:
         self._target_steps = {name: list(some) for name, some in (target_steps or {}).items()}
         self._source = source
         self.clock = next((name for name, target in self.targets.items() if target.rate), None)
-        self._channels = max((item.brain.data.shape[0] for item in self.items), default=0)
+        self._channels = max([channels, *(item.brain.data.shape[0] for item in self.items)])
+        self.order = list(range(len(self.items)) if order is None else order)
         self._numbers = {subject: number for number, subject in enumerate(self.subjects)}
 
     @property
@@ -163,38 +145,71 @@ class View:
 
     def batches(self, size: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Yield every window once, `size` at a time, shuffled by `rng` when it is given."""
-        places = list(self._places(self.window.length_s, self.window.hop_s, cover=True))
+        places = self._places(self.window.length_s, self.window.hop_s, cover=True)
         order = np.arange(len(places)) if rng is None else rng.permutation(len(places))
         for start in range(0, len(order), size):
-            yield self._batch([places[k] for k in order[start : start + size]])
+            yield self._batch(places[order[start : start + size]])
 
     def segments(self, seconds: float = SEGMENT_S) -> Iterator[Batch]:
         """Yield contiguous segments one by one (batch of 1, lengths differ), no frame twice."""
-        for place in self._places(seconds if self.clock else self.window.length_s, None, cover=False):
-            yield self._batch([place])
+        places = self._places(seconds if self.clock else self.window.length_s, None, cover=False)
+        for number in range(len(places)):
+            yield self._batch(places[number : number + 1])
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._places(self.window.length_s, self.window.hop_s, cover=True))
+        return len(self._places(self.window.length_s, self.window.hop_s, cover=True))
 
     def predict(self, decode: Callable[[Batch], Prediction], size: int = 64) -> list[Prediction]:
-        """Decode every window and overlap-add the frames: for each item, arrays (frames, …) by target name."""
-        places = list(self._places(self.window.length_s, self.window.hop_s, cover=True))
-        without = {*range(len(self.items))} - {place.item for place in places}
+        """Decode every window and overlap-add the frames: for each item, arrays (frames, …) by target name.
+
+        The predictions stand in the order of the side's trials, in whatever order they were shown.
+        """
+        found: list[Prediction] = [{} for _ in self.items]
+        for number, name, first, values in self.flow(decode, size):
+            frames = self.items[number].frames[name]
+            if not frames:
+                found[number][name] = values
+                continue
+            if name not in found[number]:
+                found[number][name] = np.zeros((frames, *values.shape[1:]), np.float32)
+            found[number][name][first : first + len(values)] = values
+        return [found[number] for number in np.argsort(self.order)]
+
+    def flow(self, decode: Callable[[Batch], Prediction], size: int = 64) -> Iterator[tuple[int, str, int, Array]]:
+        """Decode window after window and yield (item, target, first frame, values) as soon as they are final.
+
+        Only what later windows still add to is kept in memory. A static target comes once, with first frame 0.
+        """
+        places = self._covering()
+        open_: dict[tuple[int, str], Overlap] = {}
+        for start in range(0, len(places), size):
+            some = places[start : start + size]
+            for name, values in decode(self._batch(some)).items():
+                for (number, frame, _), value in zip(some.rows(), np.asarray(values), strict=True):
+                    if (number, name) not in open_:
+                        open_[number, name] = Overlap(self.items[number].frames[name], value)
+                    open_[number, name].add(value, self._frame_on(name, frame))
+            following = next(places[start + size : start + size + 1].rows(), None)
+            for (number, name), overlap in list(open_.items()):
+                last = following is None or following[0] != number
+                until = None if last or following is None else self._frame_on(name, following[1])
+                first, done = overlap.take(until)
+                if last:
+                    del open_[number, name]
+                if last or len(done):
+                    yield number, name, first, done
+
+    def _covering(self) -> Places:
+        """Return every window; HubError naming a trial that holds none."""
+        places = self._places(self.window.length_s, self.window.hop_s, cover=True)
+        without = {*range(len(self.items))} - {*places.item.tolist()}
         if without:
             trial = self.items[min(without)].trial
             raise HubError(
                 f"trial {trial.id} ({trial.seconds:g} s) holds no frame of {self.clock}",
                 "leave it out, or make it longer",
             )
-        stitched: list[dict[str, _Stitch]] = [{} for _ in self.items]
-        for start in range(0, len(places), size):
-            some = places[start : start + size]
-            for name, values in decode(self._batch(some)).items():
-                for place, value in zip(some, np.asarray(values), strict=True):
-                    item = self.items[place.item]
-                    stitch = stitched[place.item].setdefault(name, _Stitch(item.frames[name], value))
-                    stitch.add(value, self._frame_on(name, place.frame))
-        return [{name: stitch.result() for name, stitch in item.items()} for item in stitched]
+        return places
 
     def _like(self, **changed: Any) -> View:
         kept: dict[str, Any] = {
@@ -206,6 +221,8 @@ class View:
             "steps": self._steps,
             "target_steps": self._target_steps,
             "source": self._source,
+            "channels": self._channels,
+            "order": self.order,
         } | changed
         return View(kept.pop("items"), **kept)
 
@@ -218,87 +235,53 @@ class View:
             return clock_frame
         return round(clock_frame / (self.rates[self.clock] or 1.0) * (self.rates[name] or 0.0))
 
-    def _places(self, length_s: float | None, hop_s: float | None, *, cover: bool) -> Iterator[_Place]:
+    def _places(self, length_s: float | None, hop_s: float | None, *, cover: bool) -> Places:
         """Tile every item: `cover` moves the last window back so that all are whole; else the last is short."""
-        for number, item in enumerate(self.items):
-            if self.clock is None:
-                yield _Place(number, 0, 1)
-                continue
-            rate, total = self.rates[self.clock] or 1.0, item.frames[self.clock]
-            count = total if length_s is None else max(1, round(length_s * rate))
-            hop = count if hop_s is None else max(1, round(hop_s * rate))
-            if total <= 0:
-                continue
-            starts = list(range(0, max(1, total - count + 1), hop))
-            if cover and starts[-1] + count < total:
-                starts.append(total - count)
-            if not cover:
-                starts = list(range(0, total, hop))
-            for start in starts:
-                yield _Place(number, start, count if cover else min(count, total - start))
+        if self.clock is None:
+            return one_each(len(self.items))
+        totals = [item.frames[self.clock] for item in self.items]
+        return tiled(totals, self.rates[self.clock] or 1.0, length_s, hop_s, cover=cover)
 
-    def _batch(self, places: Sequence[_Place]) -> Batch:
-        items = [self.items[place.item] for place in places]
+    @cached_property
+    def _gathering(self) -> Gathering:
+        clock, length_s = self.clock, self.window.length_s or self._trial_s()
+        rate = None if clock is None else self.rates[clock]
+        context_s = self.window.context_s
+        return Gathering(self.items, self._channels, context_s, clock=clock, rate=rate, length_s=length_s)
+
+    def _batch(self, places: Places) -> Batch:
+        items = [self.items[number] for number in places.item.tolist()]
         rate = items[0].brain.rate
-        x, mask = self._brain(places)
+        x, mask = self._gathering.windows(places)
         batch = Batch(
             brain=x,
             trials=[item.shown for item in items],
             rate=rate,
-            target={} if items[0].targets[self._any_target()] is None else self._target(places),
+            target=NoTargets() if items[0].targets[self._any_target()] is None else self._target(places),
             subject=np.array([self._numbers[item.recording.subject] for item in items]),
-            positions=_positions(items, x.shape[1]),
+            positions=positions_of(items, x.shape[1]),
             channel_mask=mask,
         )
         for step in self._steps:
-            batch.brain = step.encode(batch.brain, batch)
+            batch = batch.behind(step.produces, step.encode(batch.brain, batch))
         if self._source != "brain":
             batch.brain, batch.rate = batch.target[self._source], self.rates[self._source]
+            batch.channel_mask = batch.positions = None
         return batch
 
     def _any_target(self) -> str:
         return next(iter(self.targets))
 
-    def _brain(self, places: Sequence[_Place]) -> tuple[Array, Array]:
-        """Gather (batch, channels, samples); outside its stretch a window repeats the stretch's edge."""
-        samples = self._samples(places[0])
-        x = np.zeros((len(places), self._channels, samples), np.float32)
-        mask = np.zeros((len(places), self._channels), bool)
-        for row, place in enumerate(places):
-            item = self.items[place.item]
-            data = item.brain.data
-            start = round((self._begins(place) - self.window.context_s - item.brain.origin) * (item.brain.rate or 1.0))
-            _copy(data, start, x[row, : data.shape[0]])
-            mask[row, : data.shape[0]] = True
-        return x, mask
-
-    def _begins(self, place: _Place) -> float:
-        """Return when, in seconds of the recording, a window's first frame is."""
-        item = self.items[place.item]
-        if self.clock is None:
-            return item.trial.start
-        rate = self.rates[self.clock] or 1.0
-        return item.trial.start + item.first_s[self.clock] + place.frame / rate * item.scale
-
-    def _samples(self, place: _Place) -> int:
-        item = self.items[place.item]
-        if self.clock is None:
-            length = self.window.length_s or self._trial_s()
-        else:
-            length = place.count / (self.rates[self.clock] or 1.0)
-        return max(1, math.ceil(round((length + 2 * self.window.context_s) * (item.brain.rate or 1.0), 6)))
-
-    def _target(self, places: Sequence[_Place]) -> dict[str, Array]:
+    def _target(self, places: Places) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for name in self.targets:
             cut = []
-            for place in places:
-                item = self.items[place.item]
+            for number, frame, clock_count in places.rows():
+                item = self.items[number]
                 data = item.targets[name]
                 if item.frames[name]:
-                    first = self._frame_on(name, place.frame)
-                    count = self._count_on(name, place.count)
-                    data = _pad_end(data[first : first + count], count)  # type: ignore[index]
+                    first, count = self._frame_on(name, frame), self._count_on(name, clock_count)
+                    data = padded(data[first : first + count], count)  # type: ignore[index]
                 cut.append(data)
             values = np.stack([np.asarray(one, np.float32) for one in cut])
             for step in self._target_steps.get(name, ()):
@@ -310,105 +293,3 @@ class View:
         if name == self.clock or self.clock is None:
             return clock_count
         return round(clock_count / (self.rates[self.clock] or 1.0) * (self.rates[name] or 0.0))
-
-
-class _Stitch:
-    """Overlap-adds windows with triangular weights, so that seams are smooth and no time is stretched."""
-
-    def __init__(self, frames: int, example: Array) -> None:
-        self.static = frames == 0
-        shape = example.shape if self.static else (frames, *example.shape[1:])
-        self.sum = np.zeros(shape, np.float64)
-        self.weight = np.zeros(() if self.static else (frames,) + (1,) * (len(shape) - 1), np.float64)
-
-    def add(self, value: Array, start: int) -> None:
-        if self.static:
-            self.sum += value
-            self.weight += 1.0
-            return
-        count = min(len(value), len(self.sum) - start)
-        ramp = np.minimum(np.arange(1, len(value) + 1), np.arange(len(value), 0, -1)).astype(np.float64)[:count]
-        ramp = ramp.reshape((-1,) + (1,) * (self.sum.ndim - 1))
-        self.sum[start : start + count] += value[:count] * ramp
-        self.weight[start : start + count] += ramp
-
-    def result(self) -> Array:
-        return (self.sum / np.maximum(self.weight, 1e-12)).astype(np.float32)
-
-
-def make_item(
-    trial: Trial,
-    *,
-    brain: Prepared,
-    recording: Recording,
-    spaces: Mapping[str, float | None],
-    stimuli: Mapping[str, Prepared] | None,
-    hidden_as: int | None = None,
-) -> Item:
-    """Cut the prepared targets to one trial by time. Without `stimuli` (a test view) only frames are counted.
-
-    `spaces`: the frame rate of every target (None: static); `hidden_as`: the number that a test trial shows.
-    """
-    frames: dict[str, int] = {}
-    first_s: dict[str, float] = {}
-    targets: dict[str, Array | None] = {}
-    start, stop = trial.stimulus_start, trial.stimulus_stop
-    clocked = start is not None and stop is not None
-    scale = trial.seconds / (stop - start) if clocked and stop > start else 1.0  # type: ignore[operator]
-    for name, rate in spaces.items():
-        prepared = stimuli[name] if stimuli is not None else None
-        if rate is None:
-            frames[name], first_s[name] = 0, 0.0
-            targets[name] = None if prepared is None else prepared.data
-            continue
-        if not clocked:
-            raise HubError(
-                f"trial {trial.id} has no stimulus clock, but target {name} runs in time",
-                "give stimulus_start",
-            )
-        low = math.ceil(start * rate - 1e-6)  # type: ignore[operator]
-        count = max(0, math.floor(stop * rate + 1e-6) - low)  # type: ignore[operator]
-        first_s[name] = (low / rate - start) * scale  # type: ignore[operator]
-        frames[name] = count
-        targets[name] = None if prepared is None else _frames_of(prepared, low, count, rate)
-    shown = trial if hidden_as is None else trial.without_answers(hidden_as)
-    return Item(trial, shown, brain, recording, targets, frames, first_s, scale)
-
-
-def _frames_of(prepared: Prepared, low: int, count: int, rate: float) -> Array:
-    """Return `count` frames at the times n / rate, n from `low`; a stretch's origin is on that grid."""
-    first = low - round(prepared.origin * rate)
-    index = np.clip(np.arange(first, first + count), 0, len(prepared.data) - 1)
-    return np.asarray(prepared.data[index], np.float32)
-
-
-def _copy(data: Array, start: int, out: Array) -> None:
-    """Copy data[:, start : start + samples] into `out`, repeating the edges outside."""
-    samples, total = out.shape[-1], data.shape[-1]
-    low, high = max(0, start), min(total, start + samples)
-    if high <= low:
-        out[:] = data[:, :1] if start + samples <= 0 else data[:, -1:]
-        return
-    out[:, low - start : high - start] = data[:, low:high]
-    if low > start:
-        out[:, : low - start] = data[:, low : low + 1]
-    if high < start + samples:
-        out[:, high - start :] = data[:, high - 1 : high]
-
-
-def _pad_end(data: Array, count: int) -> Array:
-    data = np.asarray(data, np.float32)
-    if len(data) >= count:
-        return data
-    if len(data) == 0:
-        raise HubError("a trial is shorter than one target frame", "use longer trials or a higher target rate")
-    return np.concatenate([data, np.repeat(data[-1:], count - len(data), axis=0)])
-
-
-def _positions(items: Sequence[Item], channels: int) -> Array:
-    out = np.full((len(items), channels, 3), np.nan, np.float32)
-    for row, item in enumerate(items):
-        known = item.recording.positions
-        if known is not None and len(known) == item.brain.data.shape[0]:
-            out[row, : len(known)] = known
-    return out

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from braindecode_hub.errors import HubError, did_you_mean
+from braindecode_hub.reading import first_line
 
 DATATYPES = ("ieeg", "eeg", "meg")
 FORMATS = (".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds", ".con", ".sqd", ".mefd", ".nwb")
@@ -66,8 +67,8 @@ class BidsFile:
             return {}
         try:
             found = json.loads(path.read_text("utf-8-sig"))
-        except (OSError, ValueError) as error:
-            raise HubError(f"{path} cannot be read as JSON: {error}", "repair it") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise HubError(f"{path} cannot be read as JSON: {first_line(error)}", "repair it") from error
         return found if isinstance(found, dict) else {}
 
     def table(self, suffix: str) -> list[Row]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from braindecode_hub.interfaces import Metric
 from braindecode_hub.metrics import correlation_over_presentations, correlation_per_unit, presentation_pairs
-from braindecode_hub.statistics import shift_null
+from braindecode_hub.nulls import shift_null
 from braindecode_hub.types import Array
 
 

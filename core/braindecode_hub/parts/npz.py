@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from braindecode_hub.errors import HubError
+from braindecode_hub.reading import COMPRESSED_BYTES, NOT_WHOLE, first_line
 from braindecode_hub.types import Array
 
-COMPRESSED_BYTES = 2 * 10**9
-"""A compressed member is read whole into memory, up to this size; a stored one is mapped, whatever its size."""
-
 _LOCAL = struct.Struct("<26xHH")
-_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, SyntaxError, struct.error, RuntimeError)
 
 
 class Npz:
@@ -34,7 +30,7 @@ class Npz:
                 self._members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
         except FileNotFoundError as error:
             raise HubError(f"{where} does not exist", "check the path", usage=True) from error
-        except _BROKEN as error:
+        except NOT_WHOLE as error:
             raise self._damaged(error) from error
         self._read: dict[str, Array] = {}
 
@@ -52,7 +48,7 @@ class Npz:
                 self._read[name] = self._open(self._members[name])
             except HubError:
                 raise
-            except _BROKEN as error:
+            except NOT_WHOLE as error:
                 if "object" in str(error).lower():
                     raise self._pickled(name) from error
                 raise self._damaged(error) from error
@@ -95,8 +91,9 @@ class Npz:
         )
 
     def _damaged(self, error: BaseException) -> HubError:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        return HubError(f"{self.where} is no whole .npz file ({problem})", "save it again: it is damaged, or cut off")
+        return HubError(
+            f"{self.where} is no whole .npz file ({first_line(error)})", "save it again: it is damaged, or cut off"
+        )
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, Any]:

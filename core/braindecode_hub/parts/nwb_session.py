@@ -18,6 +18,7 @@ from braindecode_hub.parts.nwb_clock import Clock, clock_of
 from braindecode_hub.parts.nwb_electrodes import Electrodes, electrodes_of
 from braindecode_hub.parts.nwb_file import Series, chosen, opened, reading, scalar, series_in, texts
 from braindecode_hub.parts.nwb_samples import Channels, Mono, full_scale
+from braindecode_hub.reading import COMPRESSED_BYTES, MOST_PACKED
 from braindecode_hub.types import Array, Recording, Signal
 
 Axis = Literal["auto", "time_first", "channels_first"]
@@ -100,6 +101,7 @@ def open_session(
         where = f"{path}: {series.path}"
         _check_numbers(series, where)
         group = file[series.path]
+        _check_stored(group["data"], where)
         time_first = _time_first(group, series, axis, where)
         samples, channels = _sizes(series, time_first)
         subject, session, identifier = _who(file)
@@ -167,6 +169,14 @@ def _check_numbers(series: Series, where: str) -> None:
         raise HubError(
             f"{where} is {shape} of {series.dtype}, not (samples, channels) of numbers", "choose another series"
         )
+
+
+def _check_stored(data: Any, where: str) -> None:
+    """Refuse a series so long that nothing of it can have been stored: its seconds would fill memory."""
+    told = math.prod(data.shape) * data.dtype.itemsize
+    if told > max(COMPRESSED_BYTES, MOST_PACKED * data.id.get_storage_size()):
+        stored = data.id.get_storage_size() / 1e6
+        raise HubError(f"{where} says {told / 1e9:.3g} GB, and {stored:.3g} MB are stored", "copy the file again")
 
 
 def _sizes(series: Series, time_first: bool) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from braindecode_hub.errors import HubError
+from braindecode_hub.lazy import blocks, give_back
+from braindecode_hub.reading import NOT_WHOLE, first_line
 from braindecode_hub.types import Array
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
@@ -61,7 +63,9 @@ class Floats:
 
     def __getitem__(self, key: Any) -> Array:
         part = np.asarray(self._data[key])
-        return part.astype(np.float32) if self._gain == 1.0 else (part * self._gain).astype(np.float32)
+        read = part.astype(np.float32) if self._gain == 1.0 else (part * self._gain).astype(np.float32)
+        give_back([self._data])
+        return read
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype)
@@ -78,7 +82,9 @@ class Sound:
         try:
             info = soundfile.info(str(path))
         except (soundfile.SoundFileError, OSError) as error:
-            raise HubError(f"{path} cannot be read as sound: {_line(error)}", "save it as .wav or .flac") from error
+            raise HubError(
+                f"{path} cannot be read as sound: {first_line(error)}", "save it as .wav or .flac"
+            ) from error
         self._path, self.rate = path, float(info.samplerate)
         self.shape: tuple[int, ...] = (int(info.frames),)
         self.notes = (f"its {info.channels} channels are averaged",) if info.channels > 1 else ()
@@ -94,7 +100,7 @@ class Sound:
         try:
             read, _ = soundfile.read(str(self._path), wanted, start, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            raise self._broken(_line(error)) from error
+            raise self._broken(first_line(error)) from error
         if len(read) < wanted:
             raise self._broken(f"{wanted - len(read)} samples are missing")
         return read.mean(axis=1, dtype=np.float32)[::step]
@@ -111,12 +117,12 @@ def open_npy(path: Path) -> Array:
     form: Any = np.lib.format
     try:
         array: Array = form.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
+    except NOT_WHOLE as error:
         objects = "object" in str(error).lower()
         problem = (
             "holds pickled Python objects, which are never loaded"
             if objects
-            else f"is no whole .npy file ({_line(error)})"
+            else f"is no whole .npy file ({first_line(error)})"
         )
         raise HubError(f"{path} {problem}", "save a plain array again, with numpy.save") from error
     return real_numbers(array, str(path))
@@ -185,7 +191,7 @@ def sound_of(array: Array, where: str) -> Floats:
         array = channels.mean(axis=0) if len(channels) == 2 else channels[0]
     if array.ndim != 1:
         raise HubError(f"{where} has shape {array.shape}: that is no sound", "save one channel of samples (samples,)")
-    peak = float(max(array.max(), -array.min())) if kind == "f" else 0.0
+    peak = float(np.max([max(some.max(), -some.min()) for some in blocks(array)])) if kind == "f" else 0.0
     if not math.isfinite(peak):
         first = int(np.flatnonzero(~np.isfinite(array))[0])
         raise HubError(f"{where} is not finite at sample {first}", "repair or cut the sound")
@@ -198,7 +204,3 @@ def sound_of(array: Array, where: str) -> Floats:
 def channel_names(count: int) -> tuple[str, ...]:
     """Return names for channels that have none: ch1 … ch9, or ch01 … ch16."""
     return tuple(f"ch{n:0{len(str(count))}d}" for n in range(1, count + 1))
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,12 +7,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.parts.matching import entities
 from braindecode_hub.parts.opening import Axis, Brain, Floats, Sound, open_npy, open_sound, time_last
 from braindecode_hub.parts.presentations import Row, one_person, sound_file, trials_of
 from braindecode_hub.parts.recordings import Opened, Recordings, outside_gaps, recording_of
+from braindecode_hub.rates import fitting_rates
 from braindecode_hub.types import Context, Signal, Space, Trial
 
 APART = (0.01, 0.5)
@@ -42,7 +44,7 @@ class Pairs(Recordings):
     brain and sound starting together; `subject` and `story` are its name, unless that says sub-…, ses-…, run-….
     """
 
-    requires = ("soundfile",)
+    requires: ClassVar[tuple[str, ...]] = ("soundfile",)
 
     rate: float | None
     audio_rate: float | None
@@ -136,8 +138,18 @@ class Pairs(Recordings):
             problem = (
                 "does not say its sampling rate" if self.rate is None else f"cannot be sampled at {self.rate:g} Hz"
             )
-            raise HubError(f"{pair.brain} {problem}", "give it in Hz: --set dataset.rate=1024", usage=True)
+            remedy = f"give it in Hz: --set dataset.rate=1024{self._fitting(pair)}"
+            raise HubError(f"{pair.brain} {problem}", remedy, usage=True)
         return self.rate
+
+    def _fitting(self, pair: Pair) -> str:
+        """Say which usual rate would make an array as long as its sound; "" if none does, or if it has no sound."""
+        if pair.sound is None:
+            return ""
+        array, _ = time_last(open_npy(pair.brain), self.axis, str(pair.brain))
+        sound, rate = open_sound(pair.sound, self.audio_rate)
+        found = fitting_rates(array.shape[1], sound.shape[0] / rate)
+        return f"; {found[0][0]:g} would make it as long as {pair.sound.name}" if found else ""
 
 
 def check_lengths(where: str, brain: Brain, sound: str, sound_s: float, keys: str = "dataset.rate, audio_rate") -> None:

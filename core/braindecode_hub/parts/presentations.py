@@ -172,7 +172,10 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise HubError(f"{path} cannot be read as text", "save the table as UTF-8 .csv or .tsv") from error
     header = text.partition("\n")[0]
     comma = ";" if ";" in header and "," not in header else ","
-    lines = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else comma))
+    try:
+        lines = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else comma))
+    except csv.Error as error:
+        raise HubError(f"{path} is not a table: {error}", "give one short value a cell") from error
     if not lines or not any(lines[0]):
         raise HubError(f"{path} is empty", "its first line names the columns: onset, duration, stimulus")
     columns = _known_columns(lines[0], str(path), needed=("onset", "stimulus"))

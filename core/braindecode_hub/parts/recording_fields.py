@@ -30,7 +30,10 @@ KEYS = "rate, audio_rate"
 
 @dataclass(frozen=True)
 class Given:
-    """What is said besides the file: the modality, what its targets are (None: its sound is used), rates in Hz."""
+    """What is said besides the file: the modality, what its targets are (None: its sound is used), rates in Hz.
+
+    `brain_only`: what was presented is not looked at.
+    """
 
     modality: str
     targets: str | None = None
@@ -39,6 +42,7 @@ class Given:
     targets_rate: float | None = None
     line_freq: float | None = None
     bads: list[str] = field(default_factory=list)
+    brain_only: bool = False
 
 
 def recordings_in(file: Npz, name: str, given: Given, *, fetched: bool = False) -> Iterator[Opened]:
@@ -114,8 +118,8 @@ class _Fields:
 
 def _opened(fields: _Fields, name: str, given: Given) -> Opened:
     brain = _brain(fields, given)
-    sounds, notes = _presented(fields, name, given)
-    rows = _rows(fields, name, sounds)
+    sounds, notes = ({}, list[str]()) if given.brain_only else _presented(fields, name, given)
+    rows = [] if given.brain_only else _rows(fields, name, sounds)
     groups = {
         "subject": "".join(fields.texts("subject")) or name,
         "session": "".join(fields.texts("session")) or "1",
@@ -126,7 +130,9 @@ def _opened(fields: _Fields, name: str, given: Given) -> Opened:
     )
     lengths = {id: one.data.shape[0] / (one.rate or 1.0) for id, one in sounds.items()}
     trials = trials_of(rows, name, brain.seconds, lengths, groups)
-    if not rows:
+    if given.brain_only:
+        trials = [Trial(name, name, 0.0, brain.seconds, groups=groups)]
+    elif not rows:
         if len(sounds) > 1:
             told = ", ".join(sounds)
             raise fields.wrong("events", f"are needed to say when each was heard: {told}", "save onset and stimulus")

@@ -11,6 +11,7 @@ from scipy.fft import dct
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.interfaces import Metric
+from braindecode_hub.lazy import blocks, mean
 from braindecode_hub.parts.correlation import Correlation
 from braindecode_hub.types import Array
 
@@ -40,15 +41,18 @@ def speech_frames(mel: Array) -> Array:
 def loudness_oracle(train_mel: Array, mel: Array) -> Array:
     """Return what each frame's true loudness, and nothing else, would predict: (frames, n_mels) float64.
 
-    Each bin is regressed on the frame's mean log-mel (least squares on `train_mel` (frames, n_mels)), then
-    read off for `mel`.
+    Each bin is regressed on the frame's mean log-mel (least squares on `train_mel` (frames, n_mels), which is read
+    piece by piece), then read off for `mel`.
     """
-    train_mel, mel = np.asarray(train_mel, dtype=np.float64), np.asarray(mel, dtype=np.float64)
-    loudness = train_mel.mean(axis=-1)
-    spread = loudness - loudness.mean()
-    variance = float(spread @ spread)
-    slope = spread @ (train_mel - train_mel.mean(axis=0)) / variance if variance > 0 else np.zeros(train_mel.shape[-1])
-    return train_mel.mean(axis=0) + np.outer(mel.mean(axis=-1) - loudness.mean(), slope)
+    mel, centre = np.asarray(mel, dtype=np.float64), mean(train_mel)
+    variance, shared = 0.0, np.zeros(len(centre))
+    for some in blocks(train_mel):
+        apart = np.asarray(some, np.float64) - centre
+        spread = apart.mean(axis=-1)
+        variance += float(spread @ spread)
+        shared += spread @ apart
+    slope = shared / variance if variance > 0 else np.zeros(len(centre))
+    return centre + np.outer(mel.mean(axis=-1) - centre.mean(), slope)
 
 
 class MelCorrelation(Correlation):

@@ -48,7 +48,7 @@ class Verwoert2022(Bids):
         bads: list[str] = [],  # noqa: B006
     ) -> None:
         super().__init__(
-            path=path or "",
+            path="",
             subjects=subjects,
             task="wordProduction",
             datatype="ieeg",

@@ -1,0 +1,1 @@
+"""The conformance suite: what every component and pipeline must keep to. `braindecode_hub.testing` is its face."""
