@@ -37,12 +37,12 @@ def test_list_imports_nothing_heavy() -> None:
 
 def test_help_names_every_command_and_a_plugins_own() -> None:
     done = hub("--help")
-    for command in ("list", "describe", "run", "render", "report", "fetch", "cache", "doctor", "vocode"):
+    for command in ("list", "describe", "run", "adapt", "render", "report", "fetch", "cache", "doctor", "vocode"):
         assert command in done.stdout
 
 
 def test_commands_of_later_issues_are_absent() -> None:
-    for command in ("bench", "stream", "adapt", "export"):
+    for command in ("bench", "stream", "export"):
         done = hub(command)
         assert done.returncode == 2
         assert f"unknown command '{command}'" in done.stderr

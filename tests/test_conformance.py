@@ -60,6 +60,12 @@ def test_audio_seeg_conforms(check: Any) -> None:
     check()
 
 
+@pytest.mark.slow
+@conformance("speech_wav2vec")
+def test_speech_wav2vec_conforms(check: Any) -> None:
+    check()
+
+
 @conformance("core", settings={"core/phantom_eeg": EEG})
 def test_core_conforms(check: Any) -> None:
     check()

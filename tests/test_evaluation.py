@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from braindecode_hub.evaluation import Judge
 from braindecode_hub.metrics import identification
 from braindecode_hub.results import Beside, Outcome
 from braindecode_hub.scoring import Scored, _pairings, cut_units, score, score_identification, word_units
@@ -114,7 +115,8 @@ def outcome(
 ) -> Outcome:
     entry = {"chance": chance, "higher_is_better": higher}
     scores = {name: entry, f"{name}_rank": {"chance": 0.5, "higher_is_better": True}}
-    judge: Any = SimpleNamespace(margin=lambda metric: 0.1, main="mel", metrics={})
+    judge = Judge.__new__(Judge)
+    judge.main, judge.metrics = "mel", {}
     done: Any = SimpleNamespace(scores=scores, per_unit={name: np.full(12, mean)}, units={})
     refits = {"noise": {name: controls, f"{name}_rank": rank}}
     beside = Beside(baselines={"mean": {name: np.full(12, mean)}}, controls=refits)

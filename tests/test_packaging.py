@@ -26,13 +26,18 @@ def test_the_wheel_carries_code_catalogue_speech_and_page(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "braindecode_hub/__init__.py", "braindecode_hub/registry.yaml", "braindecode_hub/report.html.j2",
+        "braindecode_hub/adaptation.html.j2",
         "braindecode_hub/phantom/speech/speech.json", "braindecode_hub/phantom/speech/LICENSE.md",
         "braindecode_hub_audio_seeg/__init__.py",
     } <= names  # fmt: skip
     assert len([name for name in names if name.endswith(".ogg")]) == 8
     assert not [name for name in names if name.startswith(("tests/", "docs/", "core/", "plugins/"))]
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"braindecode_hub", "braindecode_hub_audio_seeg"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "braindecode_hub",
+        "braindecode_hub_audio_seeg",
+        "braindecode_hub_speech_wav2vec",
+    }
 
 
 def test_the_wheel_works_without_the_tree(wheel: Path, tmp_path: Path) -> None:

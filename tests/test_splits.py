@@ -339,7 +339,8 @@ def test_an_unknown_key_names_those_that_there_are() -> None:
     trials = [dataclasses.replace(t, groups={"run": "1"}) for t in stories(5)]
     with pytest.raises(HubError) as caught:
         Split(("runn",)).make(trials)
-    assert caught.value.remedy == "known: official, run, stimulus, time_block"
+    known = "known: official, run, stimulus, time_block"
+    assert caught.value.remedy == f"--set split.by=time_block, which needs no groups; {known}"
     assert caught.value.usage
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,14 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(HubError, match="this machine has no cuda"):
             resolve_device("cuda")
+
+
+def test_settings_do_not_load_the_compiler() -> None:
+    """Decoding needs none of it, and it would take longer than to decode a minute."""
+    code = (
+        "import sys, torch; from braindecode_hub.torch import settings\n"
+        "with settings(torch.device('cpu')): print(torch.are_deterministic_algorithms_enabled())\n"
+        "print(torch.are_deterministic_algorithms_enabled(), 'torch._inductor' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]

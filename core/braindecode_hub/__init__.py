@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from braindecode_hub.version import API_VERSION, __version__
 
 if TYPE_CHECKING:
+    from braindecode_hub.api import adapt as adapt
     from braindecode_hub.api import inspect as inspect
     from braindecode_hub.api import load as load
     from braindecode_hub.api import predict as predict
@@ -37,6 +38,7 @@ _WHERE = {
     "score": "judging",
     "inspect": "api",
     "predict": "api",
+    "adapt": "api",
     "HubError": "errors",
     "hookimpl": "hookspecs",
     **dict.fromkeys(("Dataset", "Encoder", "Decoder", "Renderer", "Metric"), "interfaces"),

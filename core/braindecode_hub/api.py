@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from braindecode_hub.adapt_run import Adapted, adapt_run
 from braindecode_hub.catalogue import PipelineEntry
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError, did_you_mean
@@ -102,6 +103,7 @@ def predict(
     set: Mapping[str, Any] | Sequence[str] = (),
     subject: str | None = None,
     fold: int = 0,
+    state: str | Path | None = None,
     out: str | Path | None = None,
     media: bool = True,
     network: bool = True,
@@ -111,7 +113,8 @@ def predict(
     """Apply a finished run to new recordings, and write a folder of predictions and media; the CLI's options.
 
     `data`: as in `run`, but no sound is needed; None: the run's own dataset, changed by `set`. `out`: the folder, by
-    default a new one in the run's `predictions`. Nothing is scored. Raises HubError for every expected mistake.
+    default a new one in the run's `predictions`. `state`: a file of `adapt`, in place of the run's own fit. Nothing is
+    scored. Raises HubError for every expected mistake.
     """
     return predict_run(
         run if isinstance(run, Run) else Run(run),
@@ -119,8 +122,42 @@ def predict(
         sets=_assignments(set),
         subject=subject,
         fold=fold,
+        state=None if state is None else Path(state),
         out=None if out is None else Path(out),
         media=media,
+        network=network,
+        manager=Manager() if manager is None else manager,
+        log=log,
+    )
+
+
+def adapt(
+    run: str | Path | Run,
+    *,
+    data: str | Path | None = None,
+    set: Mapping[str, Any] | Sequence[str] = (),
+    subject: str | None = None,
+    minutes: float = 10.0,
+    fold: int | None = None,
+    out: str | Path | None = None,
+    network: bool = True,
+    manager: Manager | None = None,
+    log: Callable[[Event], None] = lambda event: None,
+) -> Adapted:
+    """Learn a new subject beside a finished run from `minutes` of it and from less; the CLI's options.
+
+    `data`: the new subject's recordings with their stimuli, as in `run`; None: the run's own dataset, changed by `set`,
+    of which `subject` was held out. `fold`: by default the first that has not been given the subject. `out`: the
+    folder, by default a new one in the run's `adaptations`. Raises HubError for every expected mistake.
+    """
+    return adapt_run(
+        run if isinstance(run, Run) else Run(run),
+        data=None if data is None else str(data),
+        sets=_assignments(set),
+        subject=subject,
+        minutes=minutes,
+        fold=fold,
+        out=None if out is None else Path(out),
         network=network,
         manager=Manager() if manager is None else manager,
         log=log,

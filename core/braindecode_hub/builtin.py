@@ -27,6 +27,16 @@ def register_components(register: Register) -> None:
     register.encoder("core/zscore", "braindecode_hub.parts.zscore:ZScore")
     register.decoder("core/ridge", "braindecode_hub.parts.ridge:Ridge")
     register.metric("core/correlation", "braindecode_hub.parts.correlation:Correlation")
+    register.metric("core/top1", "braindecode_hub.parts.ranks:Top1")
+    register.metric("core/top5", "braindecode_hub.parts.ranks:Top5")
+    register.metric("core/top10", "braindecode_hub.parts.ranks:Top10")
+    register.metric("core/mean_rank", "braindecode_hub.parts.ranks:MeanRank")
+    register.metric("core/word_top1", "braindecode_hub.parts.ranks:WordTop1")
+    register.metric("core/word_top10", "braindecode_hub.parts.ranks:WordTop10")
+    register.metric("core/top1_averaged", "braindecode_hub.parts.ranks:Top1Averaged")
+    register.metric("core/top10_averaged", "braindecode_hub.parts.ranks:Top10Averaged")
+    register.metric("core/top1_context", "braindecode_hub.parts.ranks:Top1Context")
+    register.metric("core/top10_context", "braindecode_hub.parts.ranks:Top10Context")
 
 
 @hookimpl

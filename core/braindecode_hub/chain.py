@@ -103,6 +103,13 @@ class Chain(Encoder):
                 before = self.steps[:number]
                 step.fit(train.through(*before), val.through(*before), ctx)
 
+    def adapt(self, train: View, val: View, ctx: Context) -> None:
+        """Let each step that has learned something learn a new subject, on what the earlier ones make of it."""
+        for number, step in enumerate(self.steps):
+            if not is_frozen(step):
+                before = self.steps[:number]
+                step.adapt(train.through(*before), val.through(*before), ctx)
+
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
         """Run every step; each is told the rate at which its own input runs."""
         for step in self.steps:

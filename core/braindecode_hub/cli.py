@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 for command in (
     *(catalogue.list_pipelines, catalogue.describe, catalogue.doctor),
     *(data.inspect, data.fetch, data.cache),
-    *(runs.run, runs.predict, runs.render, runs.report),
+    *(runs.run, runs.predict, runs.adapt, runs.render, runs.report),
     *(checks.score, checks.audit),
 ):
     cli.add_command(command)

@@ -1,16 +1,21 @@
-"""What is scored beside a pipeline, on the same units: the training mean, a linear baseline, the oracle's ceiling."""
+"""What is scored beside a pipeline, on the same units: the training mean, other decoders, the oracle's ceiling."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from braindecode_hub.chain import Chain
 from braindecode_hub.controls import Oracle
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.interfaces import Decoder
 from braindecode_hub.parts.ridge import Ridge
+from braindecode_hub.pipeline import short
+from braindecode_hub.refits import predict_side
 from braindecode_hub.results import Beside
+from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side
 from braindecode_hub.study import Study
 from braindecode_hub.types import Context
@@ -19,24 +24,63 @@ ORACLE_LAGS_S = (-0.12, 0.12)
 
 
 def predictions(study: Study, folds: Sequence[Fold]) -> int:
-    """Count what is scored on the test side: the pipeline, the mean, the baseline, the oracle."""
-    return 2 + (study.pipeline.baseline is not None) + _has_oracle(study, folds)
+    """Count what is scored on the test side: the pipeline, the mean, the other decoders, the untrained, the oracle."""
+    untrained = study.pipeline.decoder.untrained() is not None
+    return 2 + len(others(study)) + untrained + _has_oracle(study, folds)
 
 
-def compare(
-    study: Study, folds: Sequence[Fold], side: Side, items: Items, judge: Judge, ctx: Context, baseline: str
-) -> Beside:
-    """Score what stands beside `items`, the pipeline's own predictions; `baseline` names the linear one."""
+def others(study: Study) -> dict[str, Decoder]:
+    """Return the decoders that stand beside the pipeline's by name: the linear baseline first."""
+    pipeline = study.pipeline
+    linear = {} if pipeline.baseline is None else {short(pipeline.config["baseline"]): pipeline.baseline}
+    return linear | pipeline.beside
+
+
+def compare(study: Study, folds: Sequence[Fold], side: Side, items: Items, judge: Judge, ctx: Context) -> Beside:
+    """Score what stands beside `items`, the pipeline's own predictions."""
     beside = Beside()
     beside.baselines["mean"] = judge.values(judge.mean(items))
-    if study.pipeline.baseline is not None:
-        linear = _refit_with(study, folds, side, ctx, study.pipeline.baseline, None)
-        beside.baselines[baseline] = judge.values(linear)
+    for name, decoder in others(study).items():
+        why = no_fit(study, folds, decoder)
+        if why is None:
+            beside.baselines[name] = judge.values(_refit_with(study, folds, side, ctx, decoder, None, items))
+        else:
+            beside.missing[name] = why
+    untrained = study.pipeline.decoder.untrained()
+    if untrained is not None:
+        beside.baselines["untrained"] = judge.values(_untrained(study, folds, side, ctx, untrained, items))
     beside.baselines |= judge.references(items)
     if _has_oracle(study, folds):
         oracle = Oracle(study.pipeline.dataset)
-        beside.ceiling = judge.values(_refit_with(study, folds, side, ctx, Ridge(lags_s=ORACLE_LAGS_S), oracle))
+        known = _refit_with(study, folds, side, ctx, Ridge(lags_s=ORACLE_LAGS_S), oracle, items)
+        beside.ceiling = judge.values(known)
     return beside
+
+
+def no_fit(study: Study, folds: Sequence[Fold], decoder: Decoder) -> str | None:
+    """Say why a decoder cannot be fitted beside the pipeline: a subject that it must know has no training side."""
+    for fold in folds:
+        for group in study.groups(decoder):
+            sides = (fold.train, fold.val)
+            if any(not any(trial.groups.get("subject", "") in group for trial in side) for side in sides):
+                return "it is fitted for each subject, and the split leaves whole subjects out"
+    return None
+
+
+def in_order(items: Sequence[Scored], like: Sequence[Scored]) -> list[Scored]:
+    """Return items in the order of others of the same trials, whichever fits they come from."""
+
+    def keyed(some: Sequence[Scored]) -> list[tuple[Any, ...]]:
+        seen: Counter[tuple[Any, ...]] = Counter()
+        keys = []
+        for one in some:
+            key = (one.name.split("-")[1], one.subject, one.stimulus, one.start)
+            keys.append((*key, seen[key]))
+            seen[key] += 1
+        return keys
+
+    places = {key: place for place, key in enumerate(keyed(items))}
+    return [items[places[key]] for key in keyed(like)]
 
 
 def _has_oracle(study: Study, folds: Sequence[Fold]) -> bool:
@@ -44,18 +88,42 @@ def _has_oracle(study: Study, folds: Sequence[Fold]) -> bool:
 
 
 def _refit_with(
-    study: Study, folds: Sequence[Fold], side: Side, ctx: Context, decoder: Decoder, oracle: Oracle | None
+    study: Study,
+    folds: Sequence[Fold],
+    side: Side,
+    ctx: Context,
+    decoder: Decoder,
+    oracle: Oracle | None,
+    like: Items,
 ) -> Items:
-    """Fit another decoder on the same views, from the continuous part of the chain (or the oracle's sources)."""
+    """Fit another decoder on the same views, behind all of the chain but what is trained jointly (or on the oracle).
+
+    Its items come in the order of those that it is compared with, `like`.
+    """
     chain = None if oracle is None else Chain()
     silent = dataclasses.replace(ctx, out=None, log=lambda event: None)
     items: Items = {}
     for fold in folds:
-        for group in study.groups():
+        for group in study.groups(decoder):
             part = study.of_group(fold, group)
             train, val = (study.view(part, one, oracle, chain) for one in ("train", "val"))  # type: ignore[arg-type]
-            fitted = study.fit_views(train, val, silent, type(decoder)(**decoder.configuration()), Chain())
+            steps = Chain() if oracle is not None else study.fitted_steps()
+            fitted = study.fit_views(train, val, silent, type(decoder)(**decoder.configuration()), steps)
             predicted = fitted.predict(study.view(part, side, oracle, chain, hidden=True))
-            for target, some in study.scored(part, side, predicted, study.truth(part, side)).items():
+            name = f"fold-{fold.number}/{group[0]}"
+            for target, some in study.scored(part, side, predicted, study.truth(part, side), name).items():
                 items.setdefault(target, []).extend(some)
-    return items
+    return {target: in_order(some, like[target]) for target, some in items.items()}
+
+
+def _untrained(study: Study, folds: Sequence[Fold], side: Side, ctx: Context, decoder: Decoder, like: Items) -> Items:
+    """Put the pipeline's untrained decoder behind its own encoder, and predict with it."""
+    silent = dataclasses.replace(ctx, out=None, log=lambda event: None)
+    items: Items = {}
+    for fold in folds:
+        for group in study.groups():
+            part, name = study.of_group(fold, group), f"fold-{fold.number}/{group[0]}"
+            fitted = study.fit(part, silent, decoder=type(decoder)(**decoder.configuration()))
+            for target, some in predict_side(study, part, fitted, side, fit=name).items():
+                items.setdefault(target, []).extend(some)
+    return {target: in_order(some, like[target]) for target, some in items.items()}

@@ -118,6 +118,8 @@ def _work_lines(study: Study, folds: Sequence[Fold], *, dev: bool) -> Iterator[s
     yield f"would be fitted: {how}{', '.join(learned)}"
     if pipeline.baseline is not None:
         yield f"beside it: the baseline ({config['baseline']['use']}), on the same views"
+    if pipeline.beside:
+        yield f"beside it: {', '.join(pipeline.beside)}, on the same views"
     if dev:
         yield "controls: none (--dev)"
     else:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from braindecode_hub import scoring
+from braindecode_hub import retrieval, scoring
 from braindecode_hub.interfaces import Metric
 from braindecode_hub.lazy import mean
 from braindecode_hub.rendering import media_pair
+from braindecode_hub.retrieval import Pool, RankMetric
 from braindecode_hub.scoring import Scored, Units, Word
 from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Space
@@ -58,16 +59,22 @@ class Judge:
         """Score predictions in full: value, interval, chance, p."""
         done = Evaluation(units=self.units(items))
         for name, (target, metric) in self.metrics.items():
-            units = (
-                done.units[target] if metric.needs == "prediction" else self.media_units(metric, items[target], target)
-            )
-            rate = self.study.rate(target)
-            done.scores[name], done.per_unit[name], done.nulls[name] = scoring.score(metric, units, rate, self.seed)
+            if isinstance(metric, RankMetric):
+                asked = self.asked(metric, items, done.units)
+                if not asked:
+                    done.reasons[f"scores.{name}"] = _nothing_asked(metric)
+                    continue
+                found = retrieval.score(metric, asked, self.seed)
+            else:
+                media = metric.needs == "media"
+                units = self.media_units(metric, items[target], target) if media else done.units[target]
+                found = scoring.score(metric, units, self.study.rate(target), self.seed)
+            done.scores[name], done.per_unit[name], done.nulls[name] = found
         for name, some in self._identified(done.units, items).items():
             if len(set(some.ids)) < 2:
                 done.reasons |= {f"scores.{name}{end}": "only one test candidate" for end in ("", "_rank")}
                 continue
-            entries, per_unit = scoring.score_identification(some, self._center(), self.seed, name)
+            entries, per_unit = scoring.score_identification(some, self.center(), self.seed, name)
             done.scores |= entries
             done.per_unit |= per_unit
         for name, entry in done.scores.items():
@@ -86,15 +93,18 @@ class Judge:
         `media`: also what needs rendering, which a control's refits are spared.
         """
         units = self.units(items)
-        found = {}
+        found: dict[str, Array] = {}
         for name, (target, metric) in self.metrics.items():
-            if metric.needs == "prediction":
+            if isinstance(metric, RankMetric):
+                asked = self.asked(metric, items, units)
+                found |= {name: retrieval.values(metric, asked)} if asked else {}
+            elif metric.needs == "prediction":
                 found[name] = scoring.values(metric, units[target])
             elif media:
                 found[name] = scoring.values(metric, self.media_units(metric, items[target], target))
         for name, some in self._identified(units, items).items():
             if len(set(some.ids)) >= 2:
-                found |= scoring.identification_values(some, self._center(), self.seed, name)
+                found |= scoring.identification_values(some, self.center(), self.seed, name)
         return found
 
     def chances(self, items: Items) -> dict[str, float]:
@@ -103,9 +113,40 @@ class Judge:
         found = {name: 1.0 / max(1, min(scoring.POOL, len(set(some.ids)))) for name, some in identified.items()}
         mean = self.units(self.mean(items))
         for name, (target, metric) in self.metrics.items():
-            if metric.needs == "prediction":
+            if isinstance(metric, RankMetric):
+                asked = self.asked(metric, items, mean)
+                found |= {name: retrieval.chance(metric, asked)} if asked else {}
+            elif metric.needs == "prediction":
                 found[name] = float(scoring.values(metric, mean[target]).mean())
         return found
+
+    def retrieval(self, items: Items) -> str:
+        """Return the space in which candidates are compared: the one that was learned, else the main target."""
+        return next((name for name in items if name not in self.study.pipeline.targets), self.main)
+
+    def asked(self, metric: RankMetric, items: Items, units: Mapping[str, Units]) -> list[Pool]:
+        """Return what a metric looks up, of every fit; none where nothing distinct is there to choose from."""
+        space = self.retrieval(items)
+        words = self._word_windows(items[space], units[space]) if metric.queries == "words" else None
+        pooled, center = self._pooled(units[space], space), self.center(space)
+        return retrieval.ask(metric, pooled, center, None if words is None else self._pooled(words, space))
+
+    def pools(self, items: Items) -> list[Pool]:
+        """Return every fit's candidates and how alike each test window's prediction is to them."""
+        space = self.retrieval(items)
+        return retrieval.pools(self._pooled(self._cut(space, items), space), self.center(space))
+
+    def _pooled(self, units: Units, space: str) -> Units:
+        """Return units whose candidates are shared by the fits of a fold, unless each has learned its own space."""
+        learned = space not in self.study.pipeline.targets
+        return units if learned else replace(units, fits=[fit.split("/")[0] for fit in units.fits])
+
+    def _word_windows(self, items: Sequence[Scored], units: Units) -> Units | None:
+        rate = self.study.rate(self.main)
+        if rate is None or not self._has_words():
+            return None
+        said = {id: self._words(id) for id in {item.stimulus for item in items}}
+        return retrieval.word_windows(items, said, rate, min(units.frames, round(retrieval.WORD_S * rate)))
 
     def media_units(self, metric: Metric, items: Sequence[Scored], target: str) -> Units:
         """Cut originals and renderings, at the metric's `media_rate`, into the units of their target."""
@@ -114,7 +155,7 @@ class Judge:
         heard = [replace(item, target=true, predicted=made) for item, (true, made) in zip(items, pairs, strict=True)]
         if frame_rate is None or metric.media_rate is None:
             return scoring.cut_units(heard, None, 0.0, media=True)
-        unit_s = self._cut(target, items).seconds
+        unit_s = self._cut(target, {target: list(items)}).seconds
         return scoring.cut_units(heard, metric.media_rate, unit_s, media=True)
 
     def references(self, items: Items) -> dict[str, dict[str, Array]]:
@@ -127,7 +168,9 @@ class Judge:
                     column[number] = replace(item, predicted=predicted)
         return {
             oracle: {
-                name: scoring.values(self.metrics[name][1], self._cut(self.metrics[name][0], list(some)))
+                name: scoring.values(
+                    self.metrics[name][1], self._cut(self.metrics[name][0], {self.metrics[name][0]: list(some)})
+                )
                 for name, some in columns.items()
             }
             for oracle, columns in found.items()
@@ -140,22 +183,40 @@ class Judge:
             for target, some in items.items()
         }
 
-    def margin(self, name: str) -> float:
-        """Return how far above chance a control's score must be to matter (identification_rank: .1)."""
-        return self.metrics[name][1].margin if name in self.metrics else 0.1
+    def margin(self, name: str, chance: float) -> float:
+        """Return how far above chance a control's score must be to matter (top-1: chance; identification_rank: .1)."""
+        if name.endswith("identification"):
+            return chance
+        metric = self.metrics[name][1] if name in self.metrics else None
+        if isinstance(metric, RankMetric):
+            return metric.margin_at(chance)
+        return 0.1 if metric is None else metric.margin
+
+    def confirmed_by(self, name: str) -> str | None:
+        """Return the score of ranks that must agree before a control's share of hits, bounded at 0, is believed."""
+        if name.endswith("identification"):
+            return f"{name}_rank"
+        metric = self.metrics[name][1] if name in self.metrics else None
+        wanted = metric.confirmed_by if isinstance(metric, RankMetric) else None
+        return wanted if wanted is None or wanted in self.metrics else "identification_rank"
 
     def units(self, items: Items) -> dict[str, Units]:
         """Cut every target's items into units."""
-        return {target: self._cut(target, some) for target, some in items.items()}
+        return {target: self._cut(target, items) for target in items}
 
-    def _cut(self, target: str, items: Sequence[Scored]) -> Units:
-        return scoring.cut_units(items, self.study.rate(target), self.study.pipeline.unit_s)
+    def _cut(self, target: str, items: Items) -> Units:
+        """Cut a target's items into units; a learned space's into those of the main target, frame by frame."""
+        pipeline = self.study.pipeline
+        if target in pipeline.targets:
+            return scoring.cut_units(items[target], self.study.rate(target), pipeline.unit_s)
+        seconds = self._cut(self.main, items).seconds
+        return scoring.cut_units(items[target], self.study.rate(self.main), seconds, media=True)
 
     def _identified(self, units: Mapping[str, Units], items: Items) -> dict[str, Units]:
         """Return the units in which the main target is identified: presentations or blocks, and words where timed."""
         found = {"identification": units[self.main]}
         rate = self.study.rate(self.main)
-        if rate is not None and WORDS in [space.name for space in self.study.pipeline.dataset.stimuli_spaces]:
+        if rate is not None and self._has_words():
             some = items[self.main]
             said = {id: self._words(id) for id in {item.stimulus for item in some}}
             words = scoring.word_units(some, rate, said)
@@ -173,14 +234,25 @@ class Judge:
             self.study.ctx.log({"kind": "progress", "stage": "score sound", "done": done, "total": total})
         return self._rendered[key]
 
+    def _has_words(self) -> bool:
+        return WORDS in [space.name for space in self.study.pipeline.dataset.stimuli_spaces]
+
     def _words(self, stimulus: str) -> Sequence[Word]:
         signal = self.study.pipeline.dataset.stimulus(stimulus, Space(WORDS))
         return [(str(text), float(start), float(stop)) for text, start, stop in signal.data]
 
     def _mean(self, target: str) -> Array:
-        if target not in self._means:
-            self._means[target] = mean(self.train[target])
+        if target not in self._means:  # a learned space has its own centre at 0
+            known = target in self.train
+            self._means[target] = mean(self.train[target]) if known else np.zeros((), np.float64)
         return self._means[target]
 
-    def _center(self) -> Array:
-        return self._mean(self.main)
+    def center(self, target: str | None = None) -> Array:
+        """Return what is subtracted before cosines in a target space: the training mean; 0 in a learned one."""
+        return self._mean(self.main if target is None else target)
+
+
+def _nothing_asked(metric: RankMetric) -> str:
+    if metric.queries == "words":
+        return "no two words with times lie, with a window around them, on the test side"
+    return "only one test candidate"

@@ -39,13 +39,24 @@ def facts_of(
     }
 
 
+def width_of(facts: Mapping[str, Any]) -> int:
+    """Return how many channels the widest montage of a fit has: narrower ones were padded to it."""
+    return max(int(one["channels"]) for one in (facts, *(facts.get("montages") or {}).values()))
+
+
 def fitted_to(recording: Recording, facts: Mapping[str, Any]) -> tuple[Recording, list[str]]:
     """Return the recording with what it does not know of its sensors taken from the fit, and a note on each such thing.
 
-    Raises HubError, in plain words, if it has other channels, names, units or another rate than the fit.
+    A fit on several montages takes the subject's own; of a subject that it does not know, any montage. Raises HubError,
+    in plain words, if the recording has other channels, names, units or another rate than the fit.
     """
-    _check(recording, facts)
+    montages = facts.get("montages") or {}
     brain, notes = recording.brain, []
+    if montages and recording.subject not in montages:
+        _check_rate(recording, facts)
+        return recording, [f"the run knows no subject {recording.subject}: decoded as somebody unknown"]
+    facts = montages.get(recording.subject, facts)
+    _check(recording, facts)
     known = list(facts.get("names") or [])
     if known and _invented(brain.channels):
         notes.append(f"its channels have no names: they are taken to be the run's, in its order ({_ends(known)})")
@@ -68,16 +79,13 @@ def fitted_to(recording: Recording, facts: Mapping[str, Any]) -> tuple[Recording
 
 
 def _check(recording: Recording, facts: Mapping[str, Any]) -> None:
-    channels, rate = int(recording.brain.data.shape[0]), recording.brain.rate
-    id = recording.id
+    channels, id = int(recording.brain.data.shape[0]), recording.id
     if channels != facts["channels"]:
         raise HubError(
             f"recording {id} has {channels} channels, this run was fitted on {facts['channels']}",
             "give the same montage in the same order",
         )
-    if rate is None or abs(rate - facts["rate"]) > 1e-6 * facts["rate"]:
-        given = "no rate" if rate is None else f"{rate:g} Hz"
-        raise HubError(f"recording {id} has {given}, this run was fitted at {facts['rate']:g} Hz", "resample it")
+    _check_rate(recording, facts)
     names, known = list(recording.brain.channels), list(facts.get("names") or [])
     if known and names != known and not _invented(names):
         raise _other_names(id, names, known)
@@ -89,6 +97,15 @@ def _check(recording: Recording, facts: Mapping[str, Any]) -> None:
         raise HubError(
             f"recording {id} has an SD of {here:.3g}, this run was fitted on one of {scale:.3g}",
             "bring it to the run's units (volts, microvolts …)",
+        )
+
+
+def _check_rate(recording: Recording, facts: Mapping[str, Any]) -> None:
+    rate = recording.brain.rate
+    if rate is None or abs(rate - facts["rate"]) > 1e-6 * facts["rate"]:
+        given = "no rate" if rate is None else f"{rate:g} Hz"
+        raise HubError(
+            f"recording {recording.id} has {given}, this run was fitted at {facts['rate']:g} Hz", "resample it"
         )
 
 

@@ -19,6 +19,7 @@ _FORMS: dict[str, tuple[tuple[type, ...], str]] = {
     "source": ((dict,), "a mapping"),
     "renderer": ((dict,), "a mapping"),
     "baseline": ((dict,), "a mapping"),
+    "beside": ((list,), "a list"),
     "encoder": ((list,), "a list"),
     "metrics": ((list,), "a list"),
     "plugins": ((list,), "a list"),
@@ -98,7 +99,7 @@ def _odd_key(spec: Any) -> Any:
 def _wrong_part(spec: dict[str, Any]) -> str | None:
     """Say which part of a pipeline is none: a mapping whose `use` is text, or (in a list) just that text."""
     single = {name: spec[name] for name in ("dataset", "decoder", "renderer", "baseline") if spec.get(name)}
-    lists = {name: spec.get(name) or [] for name in ("encoder", "metrics")}
+    lists = {name: spec.get(name) or [] for name in ("encoder", "metrics", "beside")}
     for name, chain in (spec.get("targets") or {}).items():
         if not isinstance(chain, list):
             return f"has a target '{name}' that is not a list of parts"

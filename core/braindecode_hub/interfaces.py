@@ -10,6 +10,7 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from braindecode_hub.errors import HubError
@@ -17,6 +18,9 @@ from braindecode_hub.types import Array, Artifact, Batch, Context, Prediction, R
 
 if TYPE_CHECKING:
     from braindecode_hub.view import View
+
+RETRIEVAL = "retrieval"
+"""The space that retrieval compares in: the decoder's `learned_space`, or the main target where it has none."""
 
 State = tuple[dict[str, Array], dict[str, Any]]
 """What was learned: arrays (→ safetensors) and plain values (→ JSON)."""
@@ -164,12 +168,16 @@ class Encoder(Component, ABC):
         """How many of the first steps of a memory are a recurrent network's last states, and not steps of time."""
         return 0
 
-    def build(self, channels: int, ctx: Context) -> None:
-        """Make `module` for so many input channels; required of encoders that are trained jointly."""
+    def build(self, channels: int, ctx: Context, subjects: Sequence[str] = ()) -> None:
+        """Make `module` for so many input channels, and for these subjects; required of jointly trained encoders."""
         raise HubError(f"{type(self).__name__} has no module to train", "end the encoder chain with one that has")
 
     def fit(self, train: View, val: View, ctx: Context) -> None:
         """Learn from the training side; by default there is nothing to learn (frozen)."""
+        return
+
+    def adapt(self, train: View, val: View, ctx: Context) -> None:
+        """Learn what belongs to a subject that `fit` has not seen, and change nothing else; by default nothing does."""
         return
 
     @abstractmethod
@@ -202,6 +210,14 @@ class Decoder(Component, ABC):
     def produces(self) -> tuple[Space, ...]:
         """The target spaces it predicts; `ANY`: the targets of the pipeline."""
 
+    @property
+    def learned_space(self) -> Space | None:
+        """The target space that it learns together with the brain's side, at the main target's frame rate; or None.
+
+        What is retrieved is then compared there, by cosine: both `embed` and `decode` fill it, around its own centre.
+        """
+        return None
+
     @abstractmethod
     def fit(self, train: View, val: View, ctx: Context, *, encoder: Encoder) -> None:
         """Learn. `train` and `val` feed what the chain's frozen part makes; `encoder` is its learned tail."""
@@ -211,21 +227,69 @@ class Decoder(Component, ABC):
         """Predict each target of one window: z, what the whole chain makes of it; x, what its frozen part makes."""
 
     def embed(self, target: Array) -> Prediction:
-        """Place a target in a learned target space; by default the target is its own place."""
+        """Place windows of the main target, in its fitted units, in `learned_space`; by default they stay in place.
+
+        target: (batch, frames, …), all of the window's length; gives {space: (batch, frames, …)}.
+        """
         return {self.produces[0].name: target}
+
+    def adapt(self, train: View, val: View, ctx: Context, *, encoder: Encoder) -> None:
+        """Learn a subject that `fit` has not seen, from that subject's views, and change nothing that all share.
+
+        `encoder`: the learned tail, which learns the subject too. For decoders that serve several subjects at once;
+        by default that is a HubError. (Others are fitted anew, for that subject alone.)
+        """
+        raise HubError(
+            f"{type(self).__name__} serves all subjects with one fit, and cannot learn a new one",
+            "choose a decoder that adapts, such as speech_wav2vec/contrastive, or one that is fitted for each subject",
+        )
 
     def for_controls(self) -> Decoder:
         """Return an unfitted copy for a control's refit: the same, or on a smaller, stated budget."""
         return type(self)(**self.configuration())
 
+    def untrained(self) -> Decoder | None:
+        """Return an unfitted copy that learns nothing from labels, where what it is given already tells something.
+
+        For decoders that choose among known candidates. It is scored beside the pipeline as the baseline "untrained",
+        and the shuffled control is judged by it (docs/decisions/0012-untrained.md). By default there is none.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One stretch of a stimulus that may be retrieved: its place in the space that is compared, and the stretch itself.
+
+    `place`: (frames, …); `stimulus`, `start`, `stop`: which seconds of which stimulus; `media`: those seconds, if they
+    can be played or seen; `text`: the words in them, where they are known.
+    """
+
+    place: Array
+    stimulus: str
+    start: float
+    stop: float
+    media: Signal | None = None
+    text: str = ""
+
 
 class Renderer(Component, ABC):
-    """A representation becomes media."""
+    """A representation becomes media.
+
+    `retrieves`: it plays back candidates instead: `index` gives it those of a fit, and `render` gets {RETRIEVAL:
+    (units, frames, …)}, all of one subject's test side in order, in the space that is compared.
+    """
+
+    retrieves: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def consumes(self) -> tuple[Space, ...]:
         """The spaces it needs in a prediction."""
+
+    def index(self, candidates: Mapping[str, Candidate]) -> None:
+        """Take what may be retrieved, by id; only renderers that retrieve are asked."""
+        return
 
     def refuses(self, target: Sequence[Encoder]) -> str | None:
         """Say why it cannot render what these target encoders make, beyond their Space (another mel); or None."""
@@ -243,13 +307,14 @@ class Renderer(Component, ABC):
 class Metric(Component, ABC):
     """A score per unit.
 
-    `space`: which predictions it reads, "*" for any; `needs`: "prediction", or "media" (the original and the rendered
-    array, sound at `media_rate` Hz; not scored for the refits of controls);
+    `space`: which predictions it reads, "*" for any; `needs`: "prediction", "media" (the original and the rendered
+    array, sound at `media_rate` Hz; not scored for the refits of controls), or "candidates" (a `retrieval.RankMetric`,
+    of the rank of what was presented among all that could have been);
     `margin`: how far above chance a control must be, besides two standard errors, to be called a leak.
     """
 
     space: ClassVar[str] = "*"
-    needs: ClassVar[Literal["prediction", "media"]] = "prediction"
+    needs: ClassVar[Literal["prediction", "media", "candidates"]] = "prediction"
     media_rate: ClassVar[float | None] = None
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = ""
@@ -291,17 +356,6 @@ class Metric(Component, ABC):
         test targets.
         """
         return {}
-
-
-@runtime_checkable
-class Retrieves(Protocol):
-    """A decoder that chooses among candidates instead of, or besides, predicting them."""
-
-    def index(self, candidates: Mapping[str, Array]) -> None:
-        """Take the candidates: id → target."""
-
-    def score(self, prediction: Prediction) -> Array:
-        """Return (n, candidates): higher is nearer."""
 
 
 @runtime_checkable

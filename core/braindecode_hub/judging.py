@@ -389,18 +389,16 @@ def _score_run(run: Run, study: Study, metrics: Sequence[str], unit_s: float | N
         study.pipeline = replace(study.pipeline, config={**study.pipeline.config, "unit_s": unit_s})
     folds = study.folds()[: how["folds"]]
     judged = Judge(study, training_targets(study, *folds), how["seed"] if seed is None else seed)
-    judged.metrics = {name: pair for name, pair in judged.metrics.items() if pair[1].needs == "prediction"}
+    judged.metrics = {name: pair for name, pair in judged.metrics.items() if pair[1].needs != "media"}
     if metrics:
         judged.metrics = {name: (judged.main, metric) for name, metric in metrics_named(metrics).items()}
-    items: dict[str, list[Scored]] = {name: [] for name in study.pipeline.targets}
+    items: dict[str, list[Scored]] = {}
     for one in run.items():
-        for name, some in items.items():
-            about = one.about
-            some.append(
-                Scored(
-                    one.name, about["subject"], about["stimulus"], about["start"], one.target[name], one.predicted[name]
-                )
-            )
+        about = one.about
+        known = about["subject"], about["stimulus"], about["start"]
+        for name in [*study.pipeline.targets, *sorted(one.target.keys() - study.pipeline.targets.keys())]:
+            fit = str(about.get("fit", ""))
+            items.setdefault(name, []).append(Scored(one.name, *known, one.target[name], one.predicted[name], fit))
     done = judged.evaluate(items)
     baseline = judged.values(judged.mean(items))
     units = done.units[judged.main]

@@ -87,6 +87,7 @@ def components(pipeline: Pipeline) -> dict[str, Component]:
         found |= {f"targets.{target}.{n}": step for n, step in enumerate(chain.steps)}
     found |= {f"encoder.{n}": step for n, step in enumerate(pipeline.encoder.steps)}
     found |= {"decoder": pipeline.decoder, "renderer": pipeline.renderer, "baseline": pipeline.baseline}
+    found |= {f"beside.{n}": part for n, part in enumerate(pipeline.beside.values())}
     return {name: part for name, part in found.items() if part is not None}
 
 

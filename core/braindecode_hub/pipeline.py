@@ -7,7 +7,7 @@ import inspect
 import types as pytypes
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Union, cast
 
 from braindecode_hub.catalogue import PipelineEntry
@@ -16,7 +16,7 @@ from braindecode_hub.datapaths import dataset_for
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.files import parse_yaml
 from braindecode_hub.form import NEEDED, wrong_in
-from braindecode_hub.interfaces import Component, Dataset, Decoder, Encoder, Metric, Renderer
+from braindecode_hub.interfaces import RETRIEVAL, Component, Dataset, Decoder, Encoder, Metric, Renderer
 from braindecode_hub.manager import Manager
 from braindecode_hub.types import Space
 from braindecode_hub.view import Window
@@ -24,7 +24,7 @@ from braindecode_hub.view import Window
 Config = dict[str, Any]
 
 ABOUT = ("plugin", "summary", "flow", "extra", "source")
-PARTS = ("dataset", "targets", "encoder", "decoder", "renderer", "baseline", "metrics")
+PARTS = ("dataset", "targets", "encoder", "decoder", "renderer", "baseline", "beside", "metrics")
 SETTINGS = ("window", "split", "unit_s", "plugins")
 KEYS = (*ABOUT, *PARTS, *SETTINGS, "presets")
 NESTED: dict[str, tuple[str, ...]] = {
@@ -35,7 +35,7 @@ NESTED: dict[str, tuple[str, ...]] = {
 
 @dataclass
 class Pipeline:
-    """Built components of one pipeline; `config` is what they were built from."""
+    """Built components of one pipeline; `config` is what they were built from, `beside` further decoders to compare."""
 
     name: str
     config: Config
@@ -47,6 +47,7 @@ class Pipeline:
     baseline: Decoder | None
     metrics: list[Metric]
     window: Window
+    beside: dict[str, Decoder] = field(default_factory=dict)
 
     @property
     def unit_s(self) -> float:
@@ -162,6 +163,7 @@ def parts_of(config: Config) -> list[tuple[str, str, Config]]:
     for kind, key in (("decoder", "decoder"), ("renderer", "renderer"), ("decoder", "baseline")):
         if config.get(key):
             found.append((kind, key, config[key]))
+    found += [("decoder", f"beside.{n}", part) for n, part in enumerate(config.get("beside") or [])]
     found += [("metric", f"metrics.{n}", part) for n, part in enumerate(config.get("metrics") or [])]
     return [(kind, where, {"use": part} if isinstance(part, str) else part) for kind, where, part in found]
 
@@ -219,9 +221,15 @@ def build(name: str, config: Config, manager: Manager) -> Pipeline:
         baseline=make("decoder", "baseline", config["baseline"]) if config.get("baseline") else None,
         metrics=[make("metric", f"metrics.{n}", part) for n, part in enumerate(config.get("metrics") or [])],
         window=Window(window.get("length_s"), window.get("hop_s"), float(window.get("context_s") or 0.0)),
+        beside={short(part): make("decoder", f"beside.{n}", part) for n, part in enumerate(config.get("beside") or [])},
     )
     check_spaces(pipeline)
     return pipeline
+
+
+def short(part: Any) -> str:
+    """Return the name without its plugin of a part of a configuration."""
+    return str(part if isinstance(part, str) else part["use"]).split("/")[-1]
 
 
 def check_spaces(pipeline: Pipeline) -> None:
@@ -257,6 +265,8 @@ def check_spaces(pipeline: Pipeline) -> None:
             )
     if pipeline.renderer is not None:
         for space in pipeline.renderer.consumes:
+            if space.name == RETRIEVAL:
+                continue
             if space.name not in targets:
                 raise HubError(
                     f"{config['renderer']['use']} renders {space.name}, but the targets are {', '.join(targets)}",

@@ -22,7 +22,16 @@ from braindecode_hub.interfaces import Dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.media import SIMULATED
 from braindecode_hub.pipeline import Config, build_dataset, dataset_only, pipeline_part, resolve
-from braindecode_hub.prediction import Fit, Fits, check_plugins, pieces_of, preparing, states_of, trials_by_recording
+from braindecode_hub.prediction import (
+    Fit,
+    Fits,
+    check_plugins,
+    pieces_of,
+    preparing,
+    rates_of,
+    states_of,
+    trials_by_recording,
+)
 from braindecode_hub.runfolder import Run
 from braindecode_hub.types import Array, Context, Event, Recording
 
@@ -57,6 +66,7 @@ def predict_run(
     sets: Sequence[str],
     subject: str | None,
     fold: int,
+    state: Path | None = None,
     out: Path | None,
     media: bool,
     network: bool,
@@ -74,9 +84,9 @@ def predict_run(
         raise HubError(f"{run.path.name} is unfinished: it is {run.status}", "finish it: `run … --resume`")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     target = out if out is not None else run.path / "predictions" / stamp
-    _refuse_full(target)
+    refuse_full(target)
     config = new_data(run, data, sets, manager)
-    fits = Fits(run, fold, manager)
+    fits = Fits(run, fold, manager, state)
     dataset = build_dataset(config, manager)
     fits.pipeline.encoder.check(dataset.brain, config["dataset"]["use"])
     ctx = context(seed=int(run.config["run"]["seed"]), manager=manager, network=network, log=log)
@@ -88,7 +98,7 @@ def predict_run(
         done.notes.append("this is the data that the run was fitted on: most of it is its training side")
     if run.status != "done":
         done.notes.append(f"the run is only {run.status}: no score says how good its predictions are")
-    with _whole_folder(done.folder) as folder:
+    with whole_folder(done.folder) as folder:
         writer = _Writer(folder, done, ctx, media)
         writer.all(fits, dataset, subject)
         info = {
@@ -103,10 +113,11 @@ def predict_run(
     return done
 
 
-def new_data(run: Run, data: str | None, sets: Sequence[str], manager: Manager) -> Config:
+def new_data(run: Run, data: str | None, sets: Sequence[str], manager: Manager, *, stimuli: bool = False) -> Config:
     """Return the configuration of the data to predict from: `data`, or the run's own dataset, changed by `sets`.
 
-    A folder needs no sounds. It has rate, axis, mains, bads and names from the run, if that was fitted on one too.
+    A folder needs no sounds, unless the `stimuli` are wanted too. It has rate, axis, mains, bads and names from the
+    run, if that was fitted on one too.
     """
     entry = dataset_only(manager.catalogue.pipeline(run.config["pipeline"]))
     own = dataset_only(entry._replace(spec=pipeline_part(run.config))).spec
@@ -114,7 +125,7 @@ def new_data(run: Run, data: str | None, sets: Sequence[str], manager: Manager) 
     if data is not None and config["dataset"]["use"] == own["dataset"]["use"] == FOLDER:
         config["dataset"] |= {key: own["dataset"][key] for key in ITS_OWN if key in own["dataset"]}
     config = resolve(entry, manager, sets=sets, base=config)
-    if config["dataset"]["use"] in SOUNDLESS:
+    if config["dataset"]["use"] in SOUNDLESS and not stimuli:
         known = manager.component("dataset", "core/brain_only").parameters()
         kept = {key: value for key, value in config["dataset"].items() if key in known}
         config["dataset"] = {"use": "core/brain_only", **kept}
@@ -146,7 +157,7 @@ class _Writer:
             self.ctx.log({"kind": "progress", "stage": "predict", "done": number, "total": len(by_recording)})
             recording = dataset.recording(id)
             fit = fits.of(recording, subject)
-            self.done.rates = dict(fit.facts["rates"])
+            self.done.rates = rates_of(fit)
             self.done.notes += [f"{id}: {note}" for note in self._noted(recording, fit)]
             with preparing(recording, self.folder) as cache:
                 for item, name, _, values in pieces_of(fit, recording, dataset, cache, trials):
@@ -229,9 +240,9 @@ def _finish(folder: Path, done: Predicted, info: dict[str, Any], raw: Mapping[tu
 
 
 @contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` if the block succeeds, and is removed if it fails."""
-    _refuse_full(path)
+    refuse_full(path)
     new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     home = writable_folder(path.parent, "choose another folder: --out FOLDER")
     temporary = home / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
@@ -253,6 +264,7 @@ def _whole_folder(path: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _refuse_full(path: Path) -> None:
+def refuse_full(path: Path) -> None:
+    """Raise HubError if `path` is anything but an empty folder, or one that is not there yet."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise HubError(f"{path} is there already, and not empty", "choose another folder: --out FOLDER", usage=True)

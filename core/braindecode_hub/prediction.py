@@ -14,7 +14,7 @@ import numpy as np
 
 from braindecode_hub.cache import Cache
 from braindecode_hub.errors import HubError
-from braindecode_hub.facts import fitted_to
+from braindecode_hub.facts import fitted_to, width_of
 from braindecode_hub.files import TEMPORARY, load_arrays
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.manager import Manager
@@ -45,17 +45,17 @@ class Fit:
 
 
 class Fits:
-    """The fits of one fold of a run, loaded when they are asked for.
+    """The fits of one fold of a run, loaded when they are asked for; or the one in the file `state`, that was adapted.
 
     Raises HubError if a plugin is not installed, or the run did not get as far as a fit.
     """
 
-    def __init__(self, run: Run, fold: int, manager: Manager | None = None) -> None:
+    def __init__(self, run: Run, fold: int, manager: Manager | None = None, state: Path | None = None) -> None:
         manager = Manager() if manager is None else manager
         check_plugins(run, manager)
         self.run, self.fold = run, fold
         self.pipeline = build(run.config["pipeline"], pipeline_part(run.config), manager)
-        self.states = states_of(run, fold)
+        self.states = states_of(run, fold) if state is None else {_adapted_name(state): state}
         self._codes = (run.split.get("codes") or {}) if (run.path / "split.json").is_file() else {}
         self._loaded: dict[str, Fit] = {}
 
@@ -85,6 +85,12 @@ class Fits:
             fitted.load_state(arrays, info["values"])
             self._loaded[subject] = Fit(subject, fitted, info["facts"], self.pipeline)
         return self._loaded[subject]
+
+
+def _adapted_name(state: Path) -> str:
+    if not state.is_file() or not state.name.endswith(STATE):
+        raise HubError(f"{state} is no file that `adapt` wrote", f"name one whose name ends in {STATE}", usage=True)
+    return state.name.removesuffix(STATE)
 
 
 def states_of(run: Run, fold: int) -> dict[str, Path]:
@@ -148,7 +154,7 @@ def pieces_of(
         _check_trials(recording, stretches, trials)
     items = []
     for stretch in stretches:
-        inside = [_timed(stretch)] if clocked or not trials else [t for t in trials if _within(t, stretch)]
+        inside = [_timed(stretch, recording)] if clocked or not trials else [t for t in trials if _within(t, stretch)]
         if clocked and not any(_frames(stretch, rate) for rate in rates.values()):
             continue
         chain = fit.pipeline.encoder.continuous_part()
@@ -162,10 +168,12 @@ def pieces_of(
             f"recording {recording.id} is too short to decode ({recording.seconds:.3g} s)", "give more of it"
         )
     view = _view(fit, dataset.brain, items, recording)
-    reached: dict[str, tuple[int, Array | None]] = dict.fromkeys(rates, (0, None))
+    made = rates_of(fit)
+    reached: dict[str, tuple[int, Array | None]] = dict.fromkeys(made, (0, None))
     for number, name, first, values in view.flow(fit.fitted.decode):
-        values = np.asarray(fit.fitted.targets[name].invert(values[None])[0], np.float32)
-        rate = rates[name]
+        if name in fit.fitted.targets:
+            values = np.asarray(fit.fitted.targets[name].invert(values[None])[0], np.float32)
+        rate = made[name]
         if rate is None:
             yield (items[number].trial.id if trials and not clocked else recording.id), name, 0, values
             continue
@@ -176,6 +184,13 @@ def pieces_of(
         if len(values):
             yield recording.id, name, at, values
             reached[name] = at + len(values), values[-1:]
+
+
+def rates_of(fit: Fit) -> dict[str, float | None]:
+    """Return the frame rate of everything that a fit predicts: the targets, and the space that it has learned."""
+    rates: dict[str, float | None] = fit.facts["rates"]
+    learned = fit.fitted.decoder.learned_space
+    return rates if learned is None else {**rates, learned.name: next(iter(rates.values()))}
 
 
 def trials_by_recording(dataset: Dataset) -> dict[str, list[Trial]]:
@@ -239,6 +254,7 @@ def _view(fit: Fit, brain: Space, items: Sequence[Any], recording: Recording) ->
         space=replace(space, rate=items[0].brain.rate) if space.rate is not None else space,
         targets={name: replace(fit.pipeline.frozen_target_space(name), rate=rate) for name, rate in rates.items()},
         subjects=served if recording.subject in served else [recording.subject],
+        channels=width_of(fit.facts),
     )
 
 
@@ -247,9 +263,11 @@ def _unbroken(recording: Recording) -> list[Stretch]:
     return [Stretch(recording.id, low, high) for low, high in pairwise(edges)]
 
 
-def _timed(stretch: Stretch) -> Trial:
+def _timed(stretch: Stretch, recording: Recording) -> Trial:
     """Return the stretch as a trial whose stimulus has the recording's own clock."""
-    return Trial("recording", stretch.source, stretch.start, stretch.stop, "unknown", stretch.start, stretch.stop)
+    known = {"subject": recording.subject, "session": recording.session}
+    clock = stretch.start, stretch.stop
+    return Trial("recording", stretch.source, *clock, "unknown", *clock, {k: v for k, v in known.items() if v})
 
 
 def _within(trial: Trial, stretch: Stretch) -> bool:

@@ -168,6 +168,12 @@ class Shareable:
         found: dict[str, Any] = self.private_run.details
         return found
 
+    @property
+    def retrieval(self) -> list[dict[str, Any]]:
+        """What was looked up in each fit; subjects are codes."""
+        found: list[dict[str, Any]] = self.private_run.retrieval
+        return found
+
     def artifacts(self) -> list[Path]:
         """Return the files of rendered media."""
         return list(self.private_run.artifacts())

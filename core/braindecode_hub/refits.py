@@ -77,9 +77,13 @@ def refit(
 def predict_side(
     study: Study, fold: Fold, fitted: Fitted, side: Side, dataset: Dataset | None = None, fit: str = ""
 ) -> Items:
-    """Predict a side whose targets are hidden, and only then look at the truth."""
+    """Predict a side whose targets are hidden, and only then look at the truth, and place it in the learned space."""
     predictions = fitted.predict(study.view(fold, side, dataset, hidden=True))
-    return study.scored(fold, side, predictions, study.truth(fold, side), fit)
+    truth: list[dict[str, Array]] = study.truth(fold, side)
+    if fitted.decoder.learned_space is not None:
+        main, window = next(iter(study.pipeline.targets)), study.window()
+        truth = [one | fitted.embed(one[main], main, window, study.rate(main) or 0.0) for one in truth]
+    return study.scored(fold, side, predictions, truth, fit)
 
 
 def training_targets(study: Study, *folds: Fold) -> dict[str, Array]:

@@ -117,6 +117,11 @@ class Reported(Protocol):
         ...
 
     @property
+    def retrieval(self) -> list[dict[str, Any]]:
+        """What was looked up in each fit."""
+        ...
+
+    @property
     def details(self) -> dict[str, np.ndarray]:
         """Arrays behind the scores: units/<score>, null/<score>, controls/<kind>/<score>, bins/<score>."""
         ...

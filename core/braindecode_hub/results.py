@@ -27,13 +27,14 @@ class Beside:
     """What stands beside the pipeline's scores: per-unit scores of baselines and ceiling, refits of controls.
 
     `chances`: what the refits' own test sides score by themselves (they may hold fewer candidates, and other stimuli);
-    `left_out`: controls that this data cannot have, and why.
+    `left_out`: controls that this data cannot have, and why; `missing`: decoders that could not be fitted beside.
     """
 
     baselines: dict[str, dict[str, Array]] = field(default_factory=dict)
     controls: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     chances: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     ceiling: dict[str, Array] = field(default_factory=dict)
 
 
@@ -64,9 +65,9 @@ class Outcome:
         arrays |= {f"units/baseline/{b}/{m}": v for b, some in beside.baselines.items() for m, v in some.items()}
         arrays |= {f"units/ceiling/{name}": values for name, values in beside.ceiling.items()}
         arrays |= {f"controls/{k}/{m}": np.asarray(v) for k, some in beside.controls.items() for m, v in some.items()}
-        for name, (target, _) in self.judge.metrics.items():
+        for name, (target, metric) in self.judge.metrics.items():
             units = done.units[target]
-            if units.target.ndim == 3:
+            if units.target.ndim == 3 and metric.needs != "candidates":
                 arrays[f"bins/{name}"] = correlations(units.target, units.predicted)[0].mean(axis=0)
         return arrays
 
@@ -141,21 +142,25 @@ class Outcome:
         """Say whether a control's refits exceed chance by the rule of `controls.above_chance`.
 
         The bar is mismatched pairs or the mean predictor, on the run's test side or the refits' own, whichever scores
-        best; top-1 counts only where the rank agrees: docs/decisions/0007-control-rule.md says why.
+        best; top-1 counts only where the rank agrees: docs/decisions/0007-control-rule.md says why. For the shuffled
+        control it is also the untrained decoder, where there is one: docs/decisions/0012-untrained.md.
         """
         entry, refits = self.done.scores.get(name), self.beside.controls[kind]
         if entry is None or entry["chance"] is None or name not in refits:
             return False
-        top1, rank = name.endswith("identification"), f"{name}_rank"
+        rank = self.judge.confirmed_by(name)
+        top1 = rank is not None
         own = self.beside.chances.get(kind, {}).get(name, [])
         chance = max([entry["chance"], *own]) if top1 else entry["chance"]
         sign = 1.0 if entry["higher_is_better"] else -1.0
         mean = self.beside.baselines.get("mean", {}).get(name)
         known = [chance, *([] if mean is None else [float(mean.mean())]), *([float(np.mean(own))] if own else [])]
+        untrained = self.beside.baselines.get("untrained", {}).get(name) if kind == "shuffled" else None
+        known += [] if untrained is None else [float(untrained.mean())]
         bar = max(sign * one for one in known)
-        margin = chance if top1 else self.judge.margin(name)
+        margin = self.judge.margin(name, chance)
         above = bool(above_chance(sign * np.asarray(refits[name]), bar, margin))
-        return above and (not top1 or self.control_above_chance(rank, kind))
+        return above and (rank is None or self.control_above_chance(rank, kind))
 
     def reasons(self) -> dict[str, str]:
         """Return, by path in metrics.json, why something is missing."""
@@ -168,6 +173,7 @@ class Outcome:
         if self.study.pipeline.baseline is None:
             reasons["baselines.ridge"] = "the pipeline names no baseline"
         reasons |= {f"controls.{kind}": why for kind, why in self.beside.left_out.items()}
+        reasons |= {f"baselines.{name}": why for name, why in self.beside.missing.items()}
         spared = [name for name, (_, metric) in self.judge.metrics.items() if metric.needs == "media"]
         reasons |= {f"controls.{name}": "needs rendering, which the refits are spared" for name in spared}
         for oracle, some in self.beside.baselines.items():

@@ -72,6 +72,13 @@ class Run:
         path = self.path / "details.safetensors"
         return load_arrays(path)[0] if path.is_file() else {}
 
+    @cached_property
+    def retrieval(self) -> list[dict[str, Any]]:
+        """What was looked up in each fit: subjects, candidates, their texts and clips; `details` has retrieval/n/…."""
+        path = self.path / "details.safetensors"
+        found = load_arrays(path)[1].get("retrieval") if path.is_file() else None
+        return found if isinstance(found, list) else []
+
     def artifacts(self) -> list[Path]:
         """Return the media files, by name."""
         folder = self.path / "artifacts"

@@ -31,6 +31,8 @@ from braindecode_hub.refits import predict_side, training_targets
 from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
 from braindecode_hub.report import checked_sections, render_report
 from braindecode_hub.results import Beside, Looks, Outcome, digest
+from braindecode_hub.retrieval import RankMetric
+from braindecode_hub.retrieved import Retrieved, look_up
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runwriting import (
     as_json,
@@ -154,9 +156,9 @@ class _Runner:
         with self.stage("controls"):
             self.controls(study, folds, beside)
         with self.stage("render"):
-            render_items(study, excerpts(items), self.path / "artifacts", self.ctx, seconds=EXCERPT_S)
+            found = self.render(study, judge, items)
         looks = Looks(self.path.parent, study, folds).count()
-        self.write(Outcome(study, folds, self.side, judge, items, done, beside, looks, self.seconds))
+        self.write(Outcome(study, folds, self.side, judge, items, done, beside, looks, self.seconds), found)
         with self.stage("report"):
             write_report(Run(self.path), self.manager)
         self.folder.status("done")
@@ -202,9 +204,7 @@ class _Runner:
         return items
 
     def compare(self, study: Study, folds: Sequence[Fold], items: Items, judge: Judge) -> Beside:
-        used = self.config.get("baseline") or {}
-        name = str(used.get("use", "")).split("/")[-1]
-        return comparisons.compare(study, folds, self.side, items, judge, self.ctx, name)
+        return comparisons.compare(study, folds, self.side, items, judge, self.ctx)
 
     def controls(self, study: Study, folds: Sequence[Fold], beside: Beside) -> None:
         if self.side != "test":
@@ -236,11 +236,21 @@ class _Runner:
             tag = f"{self.side}/{target}"
             self.log({"kind": "image", "tag": tag, "step": 0, "png": picture, "height": height, "width": width})
 
-    def write(self, outcome: Outcome) -> None:
+    def render(self, study: Study, judge: Judge, items: Items) -> Retrieved:
+        """Write media of some of the test side; of all of it where candidates are retrieved."""
+        folder, renderer = self.path / "artifacts", study.pipeline.renderer
+        if renderer is not None and not renderer.retrieves:
+            render_items(study, excerpts(items), folder, self.ctx, seconds=EXCERPT_S)
+        looked_up = any(isinstance(metric, RankMetric) for _, metric in judge.metrics.values())
+        if looked_up or (renderer is not None and renderer.retrieves):
+            return look_up(study, judge, items, folder, self.ctx)
+        return Retrieved()
+
+    def write(self, outcome: Outcome, found: Retrieved) -> None:
         metrics = outcome.metrics()
         metrics["reasons"] = reasons(metrics["reasons"], self.folder.names)
         metrics["digest"] = digest(self.path, metrics)
-        save_arrays(self.path / "details.safetensors", outcome.details(), {})
+        save_arrays(self.path / "details.safetensors", outcome.details() | found.arrays, {"retrieval": found.about})
         write_whole(self.path / "metrics.json", as_json(metrics))
         for name, entry in outcome.done.scores.items():
             self.log({"kind": "scalar", "tag": f"{self.side}/{name}", "step": 0, "value": entry["value"]})

@@ -87,11 +87,15 @@ def save_fit(path: Path, study: Study, part: Fold, group: Sequence[str], fitted:
                 f"{path.name}: what {key} learned is not finite",
                 "check the input for extreme values, or lower the learning rate",
             )
-    first = part.train[0]
-    recording = study.pipeline.dataset.recording(first.recording)
     rates = {name: study.rate(name) for name in study.pipeline.targets}
-    facts = facts_of(recording, (first.start, first.stop), rates, group)
-    save_arrays(path, arrays, {"values": values, "facts": facts})
+    each = {}
+    for trial in part.train:
+        who = trial.groups.get("subject", "")
+        if who not in each:
+            recording = study.pipeline.dataset.recording(trial.recording)
+            each[who] = facts_of(recording, (trial.start, trial.stop), rates, group)
+    facts, *others = each.values()
+    save_arrays(path, arrays, {"values": values, "facts": {**facts, "montages": each} if others else facts})
 
 
 def check_predicted(items: Items) -> None:
@@ -123,6 +127,7 @@ def save_predictions(path: Path, study: Study, items: Items) -> None:
             "stimulus": one.stimulus,
             "start": one.start,
             "rate": study.rate(main),
+            "fit": one.fit,
         }
         for one in items[main]
     ]
@@ -134,7 +139,7 @@ def _made_of(study: Study) -> dict[str, Any]:
     pipeline = study.pipeline
     chains = [pipeline.encoder, *pipeline.targets.values()]
     parts = [pipeline.dataset, *(step for chain in chains for step in chain.steps), pipeline.decoder]
-    parts += [part for part in (pipeline.renderer, pipeline.baseline) if part is not None]
+    parts += [part for part in (pipeline.renderer, pipeline.baseline, *pipeline.beside.values()) if part is not None]
     return {
         "braindecode_hub": __version__,
         "dataset": pipeline.dataset.fingerprint(),

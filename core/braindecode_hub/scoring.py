@@ -47,7 +47,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Units:
-    """The test side cut into units: arrays (units, frames, …) or static (units, …), and whose each is."""
+    """The test side cut into units: arrays (units, frames, …) or static (units, …), and whose each is.
+
+    `fits`: which fit predicted each; `presentations`: the stretch of brain that each is from, and what was presented
+    in all of it.
+    """
 
     name: str
     frames: int
@@ -58,6 +62,8 @@ class Units:
     seconds: float
     effective: float
     dropped_s: float = 0.0
+    fits: Sequence[str] = ()
+    presentations: Sequence[tuple[str, str]] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -99,6 +105,8 @@ def cut_units(items: Sequence[Scored], rate: float | None, unit_s: float, *, med
         seconds=frames / rate if rate else 0.0,
         effective=effective,
         dropped_s=dropped / rate if rate else 0.0,
+        fits=[item.fit for item, _, _ in pieces],
+        presentations=[(item.name, f"{item.stimulus}@{item.start:.2f}") for item, _, _ in pieces],
     )
 
 

@@ -10,7 +10,7 @@ import bisect
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -24,6 +24,8 @@ Interval = tuple[float, float]
 EPSILON = 1e-6
 SHORTEST_CUT_S = 1.0
 """A continuous piece shorter than this is not worth keeping after a cut."""
+OWN_RULES = frozenset(("official", "stimulus", "time_block"))
+"""Criteria that are no key of `Trial.groups`."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,17 @@ class Split:
             if len(asked) == 1:
                 sides[asked.pop()].append(piece)
         presented = sum(piece.seconds for piece in pieces)
+        asked_for = {side: bool(sides[side]) for side in SIDES}
         if not self.closed_set:
             sides["val"] = _without_stimuli(sides["val"], sides["test"])
             sides["train"] = _without_stimuli(sides["train"], sides["test"] + sides["val"])
+        shared = [side for side in SIDES if asked_for[side] and not sides[side] and not {*self.by} & OWN_RULES]
+        if shared:
+            raise HubError(
+                f"split by {', '.join(self.by)}: all that the {shared[0]} side of fold {number} presents is presented "
+                "on another side, too",
+                f"hold out what is presented as well: --set 'split.by=[{', '.join((*self.by, 'stimulus'))}]'",
+            )
         sides["val"] = _without_seconds(sides["val"], sides["test"], self.gap_s)
         sides["train"] = _without_seconds(sides["train"], sides["test"] + sides["val"], self.gap_s)
         kept = sum(piece.seconds for side in SIDES for piece in sides[side])
@@ -206,6 +216,21 @@ def left_of(trial: Trial, others: Iterable[Trial]) -> list[Interval]:
     return _Intervals(_stimulus_seconds(others)).rest(key, start, stop)
 
 
+def apart(trials: Iterable[Trial], others: Sequence[Trial], gap_s: float, *, closed_set: bool = False) -> list[Trial]:
+    """Return what is left of `trials` without the stimulus seconds of `others` and brain within `gap_s` of them.
+
+    `closed_set`: stimuli may be shared. Ids are kept where nothing is cut.
+    """
+    kept = list(trials) if closed_set else _without_stimuli(list(trials), list(others))
+    return _without_seconds(kept, list(others), gap_s)
+
+
+def presented_by(trials: Iterable[Trial]) -> Callable[[Trial], bool]:
+    """Return a function that says whether a trial presents a stimulus second that any of `trials` presents."""
+    taken = _Intervals(_stimulus_seconds(trials))
+    return lambda trial: taken.touches(*_stimulus_interval(trial))
+
+
 def _as_data(trial: Trial) -> dict[str, Any]:
     names = ("id", "recording", "start", "stop", "stimulus", "stimulus_start", "stimulus_stop")
     return {name: getattr(trial, name) for name in names} | {"groups": dict(trial.groups)}
@@ -297,7 +322,7 @@ def _named_groups(key: str, pieces: Sequence[Trial]) -> list[str]:
         known = sorted({name for piece in pieces for name in piece.groups} | {"time_block", "stimulus", "official"})
         raise HubError(
             f"split by '{key}': trial '{missing[0]}' has no such group",
-            f"known: {', '.join(known)}",
+            f"--set split.by=time_block, which needs no groups; known: {', '.join(known)}",
             usage=True,
         )
     return [str(piece.groups[key]) for piece in pieces]

@@ -17,6 +17,7 @@ from braindecode_hub.pipeline import Pipeline
 from braindecode_hub.privacy import codes
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side, Split, split_from_config
+from braindecode_hub.stitching import Overlap
 from braindecode_hub.stretches import (
     Prepared,
     channels_behind,
@@ -52,9 +53,35 @@ class Fitted:
         return self.decoder.decode(self.tail.encode(x, batch.behind(self.frozen.produces, x)), x)
 
     def predict(self, view: View) -> list[Prediction]:
-        """Predict every item of a view, in the targets' own units (fitted steps undone)."""
+        """Predict every item of a view, targets in their own units (fitted steps undone)."""
         found = view.predict(self.decode)
-        return [{name: self.targets[name].invert(value[None])[0] for name, value in one.items()} for one in found]
+        return [
+            {
+                name: self.targets[name].invert(value[None])[0] if name in self.targets else value
+                for name, value in one.items()
+            }
+            for one in found
+        ]
+
+    def embed(self, target: Array, name: str, window: Window, rate: float) -> Prediction:
+        """Place one trial's main target (frames, …), in its own units, in the learned space: {space: (frames, …)}.
+
+        Window by window, as `predict` treats the brain, so that no place knows more than a window of the stimulus.
+        """
+        length = round((window.length_s or 0.0) * rate)
+        hop = max(1, round((window.hop_s or window.length_s or 0.0) * rate))
+        starts = [*range(0, max(1, len(target) - length + 1), hop)]
+        if starts[-1] + length < len(target):
+            starts.append(len(target) - length)
+        fitted = self.targets[name].encode(np.asarray(target, np.float32)[None])[0]
+        placed = self.decoder.embed(np.stack([fitted[start : start + length] for start in starts]))
+        found = {}
+        for space, windows in placed.items():
+            overlap = Overlap(len(target), windows[0])
+            for start, values in zip(starts, windows, strict=True):
+                overlap.add(values, start)
+            found[space] = overlap.take(None)[1]
+        return found
 
     def parts(self) -> dict[str, Any]:
         """Return everything that has a state, by name."""
@@ -105,10 +132,11 @@ class Study:
         """Return the folds of this study's trials, or of others (a control's)."""
         return self.split.make(self.trials if trials is None else trials)
 
-    def groups(self) -> list[list[str]]:
-        """Return the subjects that one fit serves together: all of them, or each by itself."""
+    def groups(self, decoder: Decoder | None = None) -> list[list[str]]:
+        """Return the subjects that one fit of a decoder (the pipeline's) serves together: all, or each by itself."""
         subjects = sorted({trial.groups.get("subject", "") for trial in self.trials})
-        return [subjects] if self.pipeline.decoder.across_subjects else [[subject] for subject in subjects]
+        together = (self.pipeline.decoder if decoder is None else decoder).across_subjects
+        return [subjects] if together else [[subject] for subject in subjects]
 
     def of_group(self, fold: Fold, group: Sequence[str]) -> Fold:
         """Return the fold's trials of some subjects; HubError if a side has none of them."""
@@ -189,6 +217,11 @@ class Study:
             )
         return window
 
+    def fitted_steps(self) -> Chain:
+        """Return fresh copies of the encoder's steps between its continuous part and what is trained jointly."""
+        encoder = self.pipeline.encoder
+        return _fresh_chain(encoder.after(encoder.continuous_part()).split()[0])
+
     def fit(
         self,
         fold: Fold,
@@ -197,15 +230,18 @@ class Study:
         change: Callable[[View], View] | None = None,
         *,
         control: bool = False,
+        decoder: Decoder | None = None,
     ) -> Fitted:
         """Fit every stage on the training side of a fold, choices made on validation.
 
-        `change` alters both views first (a control's exchange of stimuli); `control`: on the control's budget.
+        `change` alters both views first (a control's exchange of stimuli); `control`: on the control's budget;
+        `decoder`: an unfitted one in place of the pipeline's.
         """
         train, val = (self.view(fold, side, dataset) for side in ("train", "val"))  # type: ignore[arg-type]
         if change is not None:
             train, val = change(train), change(val)
-        decoder = self.pipeline.decoder.for_controls() if control else _fresh(self.pipeline.decoder)
+        if decoder is None:
+            decoder = self.pipeline.decoder.for_controls() if control else _fresh(self.pipeline.decoder)
         encoder = self.pipeline.encoder.after(self.pipeline.encoder.continuous_part())
         return self.fit_views(train, val, ctx, decoder, _fresh_chain(encoder), self.pipeline.renderer)
 
@@ -273,7 +309,8 @@ class Study:
         fit: str = "",
     ) -> dict[str, list[Scored]]:
         """Put predictions beside the truth, by target, one entry a trial; `fit` names the fit that made them."""
-        found: dict[str, list[Scored]] = {name: [] for name in self.pipeline.targets}
+        learned = [name for name in (truth[0] if truth else ()) if name not in self.pipeline.targets]
+        found: dict[str, list[Scored]] = {name: [] for name in [*self.pipeline.targets, *learned]}
         for number, (trial, predicted, true) in enumerate(zip(fold.side(side), predictions, truth, strict=True)):
             subject = trial.groups.get("subject", "")
             code = self.codes.get(subject, "")  # names become file names, and are passed on

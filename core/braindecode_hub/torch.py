@@ -105,19 +105,24 @@ def settings(device: torch.device, threads: int | None = 1) -> Iterator[None]:
     One thread is the default: many small operations lose more to waiting than they gain (on a shared two-core
     machine two threads took 10 to 18 times the CPU time), and sums have one order.
     """
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device.type == "cpu" and threads is not None:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # as use_deterministic_algorithms does, but that imports the compiler, too: 1.4 s, and decoding needs none of it
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
+    memory.fill_uninitialized_memory = False  # all that is read was written; costs 7 % of a step
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         torch.backends.cudnn.benchmark = before[2]
+        memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

@@ -15,6 +15,7 @@ ACRONYMS = {
     "stoi": "STOI",
     "estoi": "ESTOI",
     "ssim": "SSIM",
+    "cca": "CCA",
     "clip": "CLIP",
     "n": "N",
     "ci95": "95 % interval",
@@ -194,14 +195,17 @@ def _control_doubts(metrics: Metrics, name: str, entry: Metrics, value: float) -
 
 def _beside(metrics: Metrics, name: str, entry: Metrics, value: float) -> Iterator[str]:
     """Yield what stands beside the score: the linear baseline, what else does better, looks at the test."""
-    ridge = _beside_value(metrics, "ridge", name)
-    if ridge is None:
+    values = {other: _beside_value(metrics, other, name) for other in metrics.get("baselines") or {}}
+    ridge, untrained = values.pop("ridge", None), values.pop("untrained", None)
+    others = {other: reached for other, reached in values.items() if other != "mean" and reached is not None}
+    if ridge is None and not others:
         yield f"no linear baseline beside it{_because(metrics, 'baselines', 'ridge', name)}"
-    else:
+    elif ridge is not None:
         yield f"the linear baseline reaches {number(ridge)}{_compared(metrics, name, entry, value, ridge)}"
-    for other in metrics.get("baselines") or {}:
-        reached = _beside_value(metrics, other, name)
-        if other not in ("ridge", "mean") and reached is not None and _better(entry, reached, value):
+    if untrained is not None:
+        yield f"untrained, it reaches {number(untrained)}"
+    for other, reached in others.items():
+        if ridge is None or _better(entry, reached, value):
             yield f"the {label(other)} reaches {number(reached)}"
     looks = finite(metrics.get("test_looks"))
     if looks is not None and looks != 1:

@@ -166,7 +166,7 @@ class View:
         """
         found: list[Prediction] = [{} for _ in self.items]
         for number, name, first, values in self.flow(decode, size):
-            frames = self.items[number].frames[name]
+            frames = self._frames_in(number, name)
             if not frames:
                 found[number][name] = values
                 continue
@@ -187,7 +187,7 @@ class View:
             for name, values in decode(self._batch(some)).items():
                 for (number, frame, _), value in zip(some.rows(), np.asarray(values), strict=True):
                     if (number, name) not in open_:
-                        open_[number, name] = Overlap(self.items[number].frames[name], value)
+                        open_[number, name] = Overlap(self._frames_in(number, name), value)
                     open_[number, name].add(value, self._frame_on(name, frame))
             following = next(places[start + size : start + size + 1].rows(), None)
             for (number, name), overlap in list(open_.items()):
@@ -229,9 +229,14 @@ class View:
     def _trial_s(self) -> float:
         return min((item.trial.seconds for item in self.items), default=0.0)
 
+    def _frames_in(self, number: int, name: str) -> int:
+        """Return how many frames of a target an item has; of what a decoder has learned, as many as of the clock."""
+        frames = self.items[number].frames
+        return frames[name] if name in frames or self.clock is None else frames[self.clock]
+
     def _frame_on(self, name: str, clock_frame: int) -> int:
         """Return the frame of target `name` at which a window begins that begins at `clock_frame` of the clock."""
-        if name == self.clock or self.clock is None:
+        if name == self.clock or self.clock is None or name not in self.rates:
             return clock_frame
         return round(clock_frame / (self.rates[self.clock] or 1.0) * (self.rates[name] or 0.0))
 

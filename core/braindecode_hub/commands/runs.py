@@ -1,4 +1,4 @@
-"""Commands that make a run, and those that use one: run, predict, render, report."""
+"""Commands that make a run, and those that use one: run, predict, adapt, render, report."""
 
 from __future__ import annotations
 
@@ -82,6 +82,9 @@ def run(name: str, sets: tuple[str, ...], subjects: str, dry_run: bool, **option
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change the dataset, e.g. dataset.rate=1024.")
 @click.option("--subject", metavar="S", help="Whose fit to use, where each subject has its own.")
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="The fold whose fit to use.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="A file that `adapt` wrote, in place of the run's own fit."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A new folder. [default: RUN/predictions/TIME]")
 @click.option("--media/--no-media", default=True, show_default=True, help="Render sound (or pictures) too.")
 def predict(folder: Path, sets: tuple[str, ...], **options: Any) -> None:
@@ -111,6 +114,26 @@ def _predicted(done: Any) -> list[str]:
     if done.truth:
         lines.append("what was presented is there too, and was not looked at; to compare: braindecode-hub score")
     return lines
+
+
+@click.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--data", metavar="PATH|URI", help="The new subject's recordings and stimuli, as for `run`.")
+@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change the dataset, e.g. dataset.subjects=5.")
+@click.option("--subject", metavar="S", help="Who is new, where several are.")
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="Learn from at most so many.")
+@click.option("--fold", type=click.IntRange(0), help="The fold to begin at. [default: the first without the subject]")
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder. [default: RUN/adaptations/TIME]")
+def adapt(folder: Path, sets: tuple[str, ...], **options: Any) -> None:
+    """Learn a new subject from a few minutes, and show the score over minutes. The last line is the folder."""
+    from braindecode_hub import api
+    from braindecode_hub.adapt_page import Curve, plain_curve
+
+    with watched() as manager:
+        done = api.adapt(folder, set=sets, manager=manager, log=manager.tell, **options)
+    click.echo(visible("\n".join(plain_curve(Curve(done.about)))))
+    click.echo(f"page: {done.folder / 'adaptation.html'}")
+    click.echo(str(done.folder))
 
 
 @click.command()

@@ -31,7 +31,10 @@ class Fed:
 
 
 def check_decoder(subject: Subject, entry: Registered) -> None:
-    """decode() predicts every target with the shape of its windows, finite, and each window as if it were alone."""
+    """decode() predicts every target with the shape of its windows, finite, and each window as if it were alone.
+
+    What it predicts in a learned space has the shape that embed() gives the targets there.
+    """
     fed = subject.once(("fed", entry.name), lambda: _fed(subject, entry))
     before = fed.z.copy(), fed.x.copy()
     out = fed.decoder.decode(fed.z, fed.x)
@@ -81,11 +84,17 @@ def _wrong_output(fed: Fed, out: Prediction) -> Iterator[str]:
         return
     promised = {space.name for space in fed.decoder.produces}
     wanted = set(fed.targets) if "*" in promised else promised
+    expected = {name: np.shape(values) for name, values in fed.targets.items() if name in wanted}
+    learned = fed.decoder.learned_space
+    if learned is not None:
+        placed = fed.decoder.embed(next(iter(fed.targets.values())))
+        wanted = wanted | {learned.name}
+        expected |= {name: np.shape(values) for name, values in placed.items()}
     if set(out) != wanted:
         yield f"it predicts {', '.join(sorted(out)) or 'nothing'}, and promises {', '.join(sorted(wanted))}"
         return
     for name, values in out.items():
-        shape = np.shape(fed.targets[name])
+        shape = expected.get(name)
         if np.shape(values) != shape:
             yield f"it predicts {name} of shape {np.shape(values)} for windows of {shape}"
         elif np.asarray(values).dtype.kind != "f" or not np.isfinite(values).all():

@@ -9,9 +9,9 @@ from braindecode_hub.conformance.feeds import made_up_array, made_up_space
 from braindecode_hub.conformance.media import wrong_artifact
 from braindecode_hub.conformance.subject import Subject
 from braindecode_hub.errors import HubError
-from braindecode_hub.interfaces import Renderer
+from braindecode_hub.interfaces import RETRIEVAL, Candidate, Renderer
 from braindecode_hub.manager import Registered
-from braindecode_hub.types import Prediction
+from braindecode_hub.types import Array, Prediction, Signal
 
 SECONDS = 2.0
 
@@ -40,9 +40,19 @@ def check_renderer(subject: Subject, entry: Registered) -> None:
         raise Unconforming("rendered twice, the media differ", "draw from ctx.rng(…), and keep nothing between calls")
 
 
+def _candidate(place: Array, number: int) -> Candidate:
+    """Return a candidate that can be heard: a second of a tone."""
+    tone = np.sin(2 * np.pi * 220.0 * (number + 1) * np.arange(16_000) / 16_000).astype(np.float32)
+    return Candidate(place, "tones", float(number), number + 1.0, Signal(tone, 16_000.0, "audio"), f"tone {number}")
+
+
 def _prediction(subject: Subject, entry: Registered, renderer: Renderer) -> tuple[Prediction, bool]:
     """Return a training target of the smoke preset and True, or a made-up one and False."""
     place = subject.place(entry)
+    if renderer.retrieves:
+        given = np.random.default_rng(0).standard_normal((4, 50, 8)).astype(np.float32)
+        renderer.index({f"candidate {k}": _candidate(one, k) for k, one in enumerate(given)})
+        return {RETRIEVAL: given}, False
     if place is None:
         spaces = [made_up_space(space) for space in renderer.consumes]
         return {space.name: np.abs(made_up_array(space, 1, SECONDS)[0]) for space in spaces}, False

@@ -19,6 +19,7 @@ from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.refits import predict_side, training_targets
 from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
+from braindecode_hub.retrieved import look_up
 from braindecode_hub.runfolder import Run
 from braindecode_hub.splits import Fold
 from braindecode_hub.study import STATE, Study
@@ -69,10 +70,17 @@ def replay(config: dict[str, Any], folder: str, kinds: list[str]) -> Pieces:
         for kind in kinds:
             told = refits.refit(config=config, cache=cache, seed=0, device="cpu", fold=0, kind=kind, number=0)
             found[f"control {kind}-000"] = _hash(told)
-        first = {name: some[:1] for name, some in excerpts(items).items()}
-        for path in render_items(study, first, Path(folder) / "media", ctx, seconds=EXCERPT_S):
+        for path in _media(study, judge, items, Path(folder) / "media"):
             found[f"media {path.name}"] = _hash(path.read_bytes())
     return found
+
+
+def _media(study: Study, judge: Judge, items: Items, folder: Path) -> list[Path]:
+    """Render what a run renders: one excerpt of it, or all that is retrieved."""
+    if study.pipeline.renderer is not None and study.pipeline.renderer.retrieves:
+        return look_up(study, judge, items, folder, study.ctx).files
+    first = {name: some[:1] for name, some in excerpts(items).items()}
+    return render_items(study, first, folder, study.ctx, seconds=EXCERPT_S)
 
 
 def _fitted(study: Study, fold: Fold, found: Pieces) -> Items:

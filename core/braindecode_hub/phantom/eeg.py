@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braindecode_hub.phantom import noise
+from braindecode_hub.phantom.caps import LAYOUTS, directions, seated
 from braindecode_hub.phantom.cochlea import DriveStatistics, drive_statistics
 from braindecode_hub.phantom.noise import Complexes, Floats, Reals
 
@@ -36,19 +37,6 @@ BACKGROUND, ALPHA, BLINK, LINE, DRIFT, SENSOR, BROKEN = 8e-6, 5e-6, 120e-6, 3e-6
 AUDITORY = np.array([[-0.048, 0.002, 0.012], [0.048, 0.006, 0.012]])
 """Left and right auditory cortex in metres from the sphere's centre (right, front, up)."""
 
-CAP = (
-    ("Fp1", -92, -72), ("Fp2", 92, 72), ("AF3", -74, -65), ("AF4", 74, 65), ("F7", -92, -36),
-    ("F3", -60, -51), ("Fz", 46, 90), ("F4", 60, 51), ("F8", 92, 36), ("FC5", -72, -21),
-    ("FC1", -32, -45), ("FC2", 32, 45), ("FC6", 72, 21), ("T7", -92, 0), ("C3", -46, 0),
-    ("Cz", 0, 0), ("C4", 46, 0), ("T8", 92, 0), ("CP5", -72, 21), ("CP1", -32, 45),
-    ("CP2", 32, -45), ("CP6", 72, -21), ("P7", -92, 36), ("P3", -60, 51), ("Pz", 46, -90),
-    ("P4", 60, -51), ("P8", 92, -36), ("PO3", -74, 65), ("O1", -92, 72), ("Oz", 92, -90),
-    ("O2", 92, -72), ("PO4", 74, -65),
-)  # fmt: skip
-"""Name, inclination from Cz and azimuth in degrees (x right, y front) of BioSemi's 32-channel cap."""
-
-_SIXTEEN = frozenset("Fp1 Fp2 F3 Fz F4 T7 C3 Cz C4 T8 P3 Pz P4 O1 Oz O2".split())  # noqa: SIM905
-
 
 @dataclass(frozen=True)
 class EegModel:
@@ -56,7 +44,8 @@ class EegModel:
 
     `snr`: SD of the response to the drives over SD of the brain's background (1/f and alpha; no artefacts),
     at the channel where that response is largest; 0: no response; real listeners are near 0.1 to 0.3.
-    `channels`: 32 or 16; `rate`: Hz; `line_freq`: Hz (nothing from the Nyquist frequency up); `bads`:
+    `channels`: 32 or 16, or `layout`: one of `caps.LAYOUTS`, which sits on this head a few millimetres differently
+    than on others; `rate`: Hz; `line_freq`: Hz (nothing from the Nyquist frequency up); `bads`:
     broken channels (flat and noisy in turns); `subject`: orientation, place, latencies and gain of the
     sources, alpha, blinks; `seed`: everything.
     """
@@ -68,18 +57,22 @@ class EegModel:
     bads: int = 1
     subject: int = 0
     seed: int = 0
+    layout: str | None = None
 
     def geometry(self) -> tuple[Reals, tuple[str, ...], tuple[str, ...]]:
         """Return positions (channels, 3) in metres, names, and the names of the bads.
 
-        Raises ValueError for a cap of neither 16 nor 32 channels.
+        Raises ValueError for a cap of neither 16 nor 32 channels, and for an unknown layout.
         """
-        if self.channels not in (16, 32):
-            raise ValueError(f"caps have 16 or 32 channels, not {self.channels}")
-        cap = [site for site in CAP if self.channels == 32 or site[0] in _SIXTEEN]
-        tilt, turn = np.radians([site[1] for site in cap]), np.radians([site[2] for site in cap])
-        unit = np.stack([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)], axis=1)
-        names = tuple(site[0] for site in cap)
+        if self.layout is None:
+            if self.channels not in (16, 32):
+                raise ValueError(f"caps have 16 or 32 channels, not {self.channels}")
+            names, unit = directions(LAYOUTS[f"cap{self.channels}"])
+        elif self.layout in LAYOUTS:
+            names, unit = directions(LAYOUTS[self.layout])
+            unit = seated(unit, self._rng("seat"))
+        else:
+            raise ValueError(f"there is no layout '{self.layout}': known are {', '.join(LAYOUTS)}")
         broken = self._rng("bads").permutation(len(names))[: self.bads]
         return SHELLS[-1] * unit, names, tuple(names[i] for i in broken)
 

@@ -91,29 +91,33 @@ class Listening(Dataset):
                 usage=True,
             )
         self._cache = ctx.cache
-        for number, subject in enumerate(self._subjects()):
-            ctx.log({"kind": "progress", "stage": "simulate", "done": number, "total": self.subjects})
-            self._volts(subject)
-        ctx.log({"kind": "progress", "stage": "simulate", "done": self.subjects, "total": self.subjects})
+        recordings = self._recordings()
+        for number, recording in enumerate(recordings):
+            ctx.log({"kind": "progress", "stage": "simulate", "done": number, "total": len(recordings)})
+            self._volts(recording)
+        ctx.log({"kind": "progress", "stage": "simulate", "done": len(recordings), "total": len(recordings)})
 
     def trials(self) -> Sequence[Trial]:
-        """Return one trial for each story and subject."""
+        """Return one trial for each story and recording."""
         found = []
-        for subject in self._subjects():
+        for recording, (subject, session) in self._recordings().items():
             for story, start in self._schedule():
-                groups = {"subject": subject, "session": "1", "story": story.id, "voice": story.voice}
+                groups = {"subject": subject, "session": session, "story": story.id, "voice": story.voice}
                 stop = start + story.seconds * (1 + self.drift)
-                found.append(Trial(f"{subject}/{story.id}", subject, start, stop, story.id, 0.0, story.seconds, groups))
+                name = f"{recording}/{story.id}"
+                found.append(Trial(name, recording, start, stop, story.id, 0.0, story.seconds, groups))
         return found
 
     def recording(self, id: str) -> Recording:
-        """Return the simulated recording of one subject."""
-        if id not in self._subjects():
-            raise HubError(f"there is no recording '{id}'", did_you_mean(id, self._subjects()))
-        sensors = dict(self.sensors(id))
+        """Return a simulated recording; by default there is one of each subject, called as the subject is."""
+        known = self._recordings()
+        if id not in known:
+            raise HubError(f"there is no recording '{id}'", did_you_mean(id, known))
+        subject, session = known[id]
+        sensors = dict(self.sensors(subject))
         names = sensors.pop("channels")
-        signal = Signal(self._volts(id), self.model(id).rate, self.modality, names, "V")
-        return Recording(id, id, "1", signal, **sensors)
+        signal = Signal(self._volts(id), self.model(subject).rate, self.modality, names, "V")
+        return Recording(id, subject, session, signal, **sensors)
 
     def stimulus(self, id: str, space: Space) -> Signal:
         """Return a story's audio (samples,) float32, or its words as (text, start, stop) in seconds."""
@@ -124,7 +128,7 @@ class Listening(Dataset):
 
     def oracle(self, id: str) -> Signal:
         """Return the drives as an observer of this recording estimates them who knows the whole forward model."""
-        model = self.model(id)
+        model = self.model(self._recordings()[id][0])
         sources = self._kept(
             {"oracle": id},
             lambda: model.oracle(np.asarray(self._volts(id), float), model.rate, self._corpus()),
@@ -144,6 +148,10 @@ class Listening(Dataset):
 
     def _subjects(self) -> list[str]:
         return [f"{number:02d}" for number in range(1, self.subjects + 1)]
+
+    def _recordings(self) -> dict[str, tuple[str, str]]:
+        """Return subject and session of every recording by its id."""
+        return {subject: (subject, "1") for subject in self._subjects()}
 
     def _schedule(self) -> list[tuple[speech.Story, float]]:
         at, found = SILENCE_S, []
@@ -176,12 +184,13 @@ class Listening(Dataset):
     def _corpus(self) -> DriveStatistics:
         return self.statistics(np.asarray(self._drives()))
 
-    def _volts(self, subject: str) -> Array:
+    def _volts(self, recording: str) -> Array:
         def make() -> Array:
-            rng = Context(seed=self.seed).rng(type(self).__qualname__, subject)
-            return self.model(subject).simulate(np.asarray(self._drives()), FRAME_RATE, rng, self._corpus())
+            rng = Context(seed=self.seed).rng(type(self).__qualname__, recording)
+            model = self.model(self._recordings()[recording][0])
+            return model.simulate(np.asarray(self._drives()), FRAME_RATE, rng, self._corpus())
 
-        return self._kept({"volts": subject}, make)
+        return self._kept({"volts": recording}, make)
 
     def _kept(self, what: dict[str, Any], make: Any) -> Array:
         if self._cache is None:

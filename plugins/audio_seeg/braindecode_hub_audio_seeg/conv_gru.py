@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -63,7 +63,7 @@ class ConvGru(Encoder):
         """How many of the first rows are states, and not steps."""
         return int(self._front().layers)
 
-    def build(self, channels: int, ctx: Context) -> None:
+    def build(self, channels: int, ctx: Context, subjects: Sequence[str] = ()) -> None:
         """Make the module for so many channels, its first weights drawn from the context's own stream."""
         from braindecode_hub.torch import resolve_device, seeded
         from braindecode_hub_audio_seeg.conv_gru_network import ConvGruNetwork

@@ -1,0 +1,270 @@
+"""Retrieval: which of all that was presented on the test side was it, and how good is the rank of the right answer.
+
+All distinct test windows of a fit are candidates (its learned space is its own), one for each stimulus interval,
+however many subjects heard it. Similarity is the cosine; ties miss. Chance is exact.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from braindecode_hub.interfaces import Metric
+from braindecode_hub.intervals import interval
+from braindecode_hub.metrics import similarity
+from braindecode_hub.nulls import exchange_p
+from braindecode_hub.scoring import Scored, Units, Word
+from braindecode_hub.types import Array
+
+WORD_S = 1.0
+"""Seconds of the windows in which words are looked up: a sixth before the word begins."""
+
+Queries = Literal["each", "averaged", "context", "words"]
+
+
+class RankMetric(Metric):
+    """A score of the rank of what was presented: 1 is best; `queries` says what is looked up.
+
+    "each": every test window; "averaged": the mean prediction of all windows that presented the same, of all subjects
+    and repeats of a fit; "context": every window, where candidates gain by how well the rest of its presentation fits
+    the presentation that they come from; "words": every word, among the vocabulary of the test side, the probability
+    of candidates with the same word in their centre being summed.
+    """
+
+    needs = "candidates"
+    queries: ClassVar[Queries] = "each"
+    limits: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    confirmed_by: ClassVar[str | None] = None
+    """The metric that must also be above chance for a control to count: shares of hits are bounded below."""
+
+    @abstractmethod
+    def of_ranks(self, rank: Array, candidates: Array) -> Array:
+        """Score ranks (…), from 1 to `candidates` (…)."""
+
+    def per_unit(self, target: Array, predicted: Array) -> Array:
+        """Score units (units, …) and (units, …) that are all candidates: (units,)."""
+        count = np.full(len(target), len(target))
+        return self.of_ranks(np.diagonal(ranks(similarity(target, predicted))), count)
+
+    def pairs(self, target: Array, predicted: Array) -> Array:
+        """Score every target against every prediction: (targets, predictions)."""
+        table = ranks(similarity(target, predicted))
+        return self.of_ranks(table, np.full(table.shape, len(target))).T
+
+    def margin_at(self, chance: float) -> float:
+        """Return how far above chance a control must be."""
+        return chance
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What one fit looks up: `scores` (queries, candidates), and `own` (queries,), the right candidate of each.
+
+    `ids` of the candidates and `first`, the query whose target each is; `subjects` of the queries; `rows`: which units
+    the queries are. `said`, of words: the occurrence that each query is of, and the candidate of each occurrence; else
+    an occurrence is a candidate.
+    """
+
+    fit: str
+    scores: Array
+    own: Array
+    ids: list[str]
+    first: Array
+    subjects: list[str]
+    rows: Array
+    said: tuple[Array, Array] | None = None
+
+    @property
+    def occurrences(self) -> tuple[Array, Array]:
+        """Which occurrence each query is of, and which candidate each occurrence is."""
+        return (self.own, np.arange(len(self.ids))) if self.said is None else self.said
+
+
+def pools(units: Units, center: Array) -> list[Pool]:
+    """Return the pool of every fit of units; a fit with a single candidate has none."""
+    found = []
+    for fit in sorted(set(units.fits)):
+        rows = np.array([k for k, one in enumerate(units.fits) if one == fit])
+        ids = [units.ids[k] for k in rows]
+        names, first, own = np.unique(ids, return_index=True, return_inverse=True)
+        if len(names) < 2:
+            continue
+        target, predicted = (np.asarray(array[rows], np.float64) for array in (units.target, units.predicted))
+        middle = np.broadcast_to(center, target.shape[1:])
+        scores = similarity(target[first], predicted, middle)
+        subjects = [units.subjects[k] for k in rows]
+        found.append(Pool(fit, scores, own, [str(name) for name in names], first, subjects, rows))
+    return found
+
+
+def averaged(units: Units, center: Array) -> Units:
+    """Return one unit for each stimulus interval of a fit: the mean of the directions that were predicted for it."""
+    keys = [f"{fit} {id}" for fit, id in zip(units.fits, units.ids, strict=True)]
+    _, first, own = np.unique(keys, return_index=True, return_inverse=True)
+    moved = np.asarray(units.predicted, np.float64) - center
+    norms = np.linalg.norm(moved.reshape(len(moved), -1), axis=1).reshape((-1,) + (1,) * (moved.ndim - 1))
+    total = np.zeros((len(first), *moved.shape[1:]))
+    np.add.at(total, own, moved / np.maximum(norms, 1e-12))
+    counts = np.bincount(own).reshape((-1,) + (1,) * (moved.ndim - 1))
+    return replace(
+        units,
+        target=units.target[first],
+        predicted=(total / counts + center).astype(np.float32),
+        subjects=["" for _ in first],
+        ids=[units.ids[k] for k in first],
+        fits=[units.fits[k] for k in first],
+        presentations=[units.presentations[k] for k in first],
+    )
+
+
+def in_context(pool: Pool, units: Units) -> Pool:
+    """Return a pool in which every candidate gains by its presentation: the group context bias, without training.
+
+    To a candidate's similarity is added, for every other query of the same trial (contiguous brain), the best
+    similarity to any window of the candidate's presentation. Of the test side only its trials are known.
+    """
+    asked = np.array([units.presentations[k][0] for k in pool.rows])
+    offered = np.array([units.presentations[pool.rows[k]][1] for k in pool.first])
+    bias = np.empty_like(pool.scores)
+    groups = {name: np.flatnonzero(offered == name) for name in set(offered.tolist())}
+    for trial in set(asked.tolist()):
+        own = np.flatnonzero(asked == trial)
+        for members in groups.values():
+            best = pool.scores[np.ix_(own, members)].max(axis=1)
+            bias[np.ix_(own, members)] = (best.sum() - best)[:, None]
+    return replace(pool, scores=pool.scores + bias)
+
+
+def words_of(pool: Pool, said: Sequence[str]) -> Pool:
+    """Return the pool of words: candidates with the same text become one, whose probability is the sum of theirs.
+
+    said: the text of every candidate. Probability is the softmax of a query's similarities in units of their own SD.
+    """
+    spread = pool.scores.std(axis=1, keepdims=True)
+    power = np.exp((pool.scores - pool.scores.max(axis=1, keepdims=True)) / np.maximum(spread, 1e-12))
+    names, first, own = np.unique(list(said), return_index=True, return_inverse=True)
+    summed = np.zeros((len(power), len(names)))
+    np.add.at(summed.T, own, (power / power.sum(axis=1, keepdims=True)).T)
+    texts = [str(name) for name in names]
+    return replace(pool, scores=summed, own=own[pool.own], ids=texts, first=pool.first[first], said=(pool.own, own))
+
+
+def word_windows(
+    items: Sequence[Scored], words: Mapping[str, Sequence[Word]], rate: float, frames: int
+) -> Units | None:
+    """Cut one window of `frames` around every word (a sixth of it before the word begins: Défossez et al. 2023).
+
+    Words whose window is not wholly on the test side are left out; None where fewer than two words differ.
+    """
+    found: list[tuple[Scored, str, float, slice]] = []
+    for item in items:
+        for text, start, _ in words.get(item.stimulus, ()):
+            low = round((start - item.start) * rate) - frames // 6
+            if low >= 0 and low + frames <= len(item.target):
+                found.append((item, text.casefold(), start, slice(low, low + frames)))
+    if len({text for _, text, _, _ in found}) < 2:
+        return None
+    return Units(
+        name="word",
+        frames=frames,
+        target=np.stack([item.target[where] for item, _, _, where in found]),
+        predicted=np.stack([item.predicted[where] for item, _, _, where in found]),
+        subjects=[item.subject for item, _, _, _ in found],
+        ids=[f"{item.stimulus}@{start:.2f} {text}" for item, text, start, _ in found],
+        seconds=frames / rate,
+        effective=float(len(found)),
+        fits=[item.fit for item, _, _, _ in found],
+        presentations=[(item.name, item.name) for item, _, _, _ in found],
+    )
+
+
+def ranks(scores: Array) -> Array:
+    """Return the rank of every candidate for every query, from 1: (queries, candidates). Equal scores all miss."""
+    order = np.sort(scores, axis=1)
+    return np.stack([len(row) - np.searchsorted(up, row, side="left") for up, row in zip(order, scores, strict=True)])
+
+
+def ask(metric: RankMetric, units: Units, center: Array, words: Units | None) -> list[Pool]:
+    """Return the pools that a metric looks up in: of windows, of averages, with context, or of words."""
+    if metric.queries == "words":
+        found = [] if words is None else pools(words, center)
+        return [words_of(pool, [name.split(" ", 1)[1] for name in pool.ids]) for pool in found]
+    if metric.queries == "averaged":
+        return pools(averaged(units, center), center)
+    found = pools(units, center)
+    return [in_context(pool, units) for pool in found] if metric.queries == "context" else found
+
+
+def values(metric: RankMetric, asked: Sequence[Pool]) -> Array:
+    """Return the score of every query, in the order of the units where each of them is one: (queries,)."""
+    scored = [metric.of_ranks(_own_ranks(pool), np.full(len(pool.own), pool.scores.shape[1])) for pool in asked]
+    order = np.argsort(np.concatenate([pool.rows for pool in asked]), kind="stable")
+    return np.asarray(np.concatenate(scored)[order], np.float64)
+
+
+def chance(metric: RankMetric, asked: Sequence[Pool]) -> float:
+    """Return the score of a guess, weighted by the queries of each pool.
+
+    Of windows, the mean over all ranks; of words, some of which are said more often, that of exchanged occurrences.
+    """
+    each = [_guess(metric, pool) for pool in asked]
+    return float(np.average(each, weights=[len(pool.own) for pool in asked]))
+
+
+def score(metric: RankMetric, asked: Sequence[Pool], seed: int) -> tuple[dict[str, Any], Array, Array]:
+    """Return one entry of `metrics.json`'s scores, the per-query scores, and the null of exchanged candidates.
+
+    The null exchanges candidates among themselves, for all subjects at once: what several subjects make of one
+    stimulus is not several chances.
+    """
+    per_query = values(metric, asked)
+    sign = 1.0 if metric.higher_is_better else -1.0
+    p, smallest, null = exchange_p(sign * _paired(metric, asked), seed=seed, blocks=_fits(asked))
+    subjects = np.concatenate([pool.subjects for pool in asked])
+    order = np.argsort(np.concatenate([pool.rows for pool in asked]), kind="stable")
+    some = interval(per_query, seed=seed, subjects=[str(name) for name in subjects[order]])
+    counts = sorted({pool.scores.shape[1] for pool in asked})
+    value = float(per_query.mean())
+    entry = {
+        "value": value,
+        "ci95": None if some is None else [float(end) for end in np.clip(some, *metric.limits)],
+        "chance": chance(metric, asked),
+        "p": p,
+        "smallest_p": smallest,
+        "higher_is_better": metric.higher_is_better,
+        "unit": f"of {' or '.join(map(str, counts))} {'words' if metric.queries == 'words' else 'candidates'}",
+    }
+    return entry, per_query, sign * np.concatenate([[sign * value], null])
+
+
+def _own_ranks(pool: Pool) -> Array:
+    return ranks(pool.scores)[np.arange(len(pool.own)), pool.own]
+
+
+def _guess(metric: RankMetric, pool: Pool) -> float:
+    count = len(pool.ids)
+    if pool.said is None:
+        return float(metric.of_ranks(np.arange(1, count + 1), np.full(count, count)).mean())
+    asked, candidates = pool.said
+    each = metric.of_ranks(ranks(pool.scores), np.full(pool.scores.shape, count)).mean(axis=0)
+    return float(each[candidates[asked]].mean())
+
+
+def _paired(metric: RankMetric, asked: Sequence[Pool]) -> Array:
+    """Return (occurrences, occurrences) whose mean diagonal is the score: queries added up by what was presented."""
+    sizes = [len(pool.occurrences[1]) for pool in asked]
+    table, at = np.zeros((sum(sizes), sum(sizes))), 0
+    for pool, size in zip(asked, sizes, strict=True):
+        scored = metric.of_ranks(ranks(pool.scores), np.full(pool.scores.shape, len(pool.ids)))
+        own, candidates = pool.occurrences
+        np.add.at(table[at : at + size, at : at + size], own, scored[:, candidates])
+        at += size
+    return table * (len(table) / sum(len(pool.own) for pool in asked))
+
+
+def _fits(asked: Sequence[Pool]) -> list[str]:
+    return [pool.fit for pool in asked for _ in pool.occurrences[1]]
