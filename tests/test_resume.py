@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rights import held_by_modes
 from toy import MovingAverage, Toy, toy_fold, toy_study
 
 import braindecode_hub as bdh
@@ -255,40 +256,23 @@ def test_a_full_disk_is_one_clear_line_in_every_stage_and_the_run_goes_on_when_t
         whole(tmp_path)
 
 
-@contextmanager
-def no_rights() -> Iterator[None]:
-    """Be somebody who may not write everywhere, for a while."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
-@linux
-def test_a_folder_that_cannot_be_written_is_said_before_any_work() -> None:
-    with tempfile.TemporaryDirectory() as place:
-        os.chmod(place, 0o755)
-        home = Path(place) / "home"
-        home.mkdir()
-        run = open_run({"pipeline": "toy"}, home, resume=False)
-        run.close()
-        for path in (home, home / "toy", run.path, run.path / "events.jsonl"):
-            path.chmod(0o444 if path.is_file() else 0o555)
-        before = sorted(home.rglob("*"))
-        bdh.run("audio_seeg", preset="smoke", set=RIDGE, out=Path(place) / "other", until="prepare")  # all is imported
-        with no_rights():
-            with pytest.raises(HubError, match="is not writable: Permission denied"):
-                bdh.run("audio_seeg", preset="smoke", set=RIDGE, out=home)
-            with pytest.raises(HubError, match="is not writable: Permission denied") as caught:
-                OpenRun(run.path)
-        assert "--out FOLDER" in caught.value.remedy
-        assert sorted(home.rglob("*")) == before
-        for path in (home, home / "toy", run.path):
-            path.chmod(0o755)
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    run = open_run({"pipeline": "toy"}, home, resume=False)
+    run.close()
+    for path in (home, home / "toy", run.path, run.path / "events.jsonl"):
+        path.chmod(0o444 if path.is_file() else 0o555)
+    before = sorted(home.rglob("*"))
+    with held_by_modes():
+        with pytest.raises(HubError, match="is not writable: Permission denied"):
+            bdh.run("audio_seeg", preset="smoke", set=RIDGE, out=home)
+        with pytest.raises(HubError, match="is not writable: Permission denied") as caught:
+            OpenRun(run.path)
+    assert "--out FOLDER" in caught.value.remedy
+    assert sorted(home.rglob("*")) == before
+    for path in (home, home / "toy", run.path):
+        path.chmod(0o755)
 
 
 # The folder of a run

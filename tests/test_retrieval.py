@@ -141,8 +141,8 @@ def test_averaging_over_subjects_helps_and_keeps_one_query_a_stimulus() -> None:
     target = np.tile(rng.standard_normal((30, 10, 3)), (6, 1, 1))
     predicted = target + 8.0 * rng.standard_normal(target.shape)
     some = units(target, predicted, ids=[f"s@{k}" for k in range(30)] * 6)
-    each = retrieval.values(ranks.Top1(), retrieval.ask(ranks.Top1(), some, np.zeros(()), None))
-    mean = retrieval.values(ranks.Top1Averaged(), retrieval.ask(ranks.Top1Averaged(), some, np.zeros(()), None))
+    each = retrieval.values(ranks.Top1(), retrieval.ask("each", some, np.zeros(())))
+    mean = retrieval.values(ranks.Top1Averaged(), retrieval.ask("averaged", some, np.zeros(())))
     assert (len(each), len(mean)) == (180, 30)
     assert mean.mean() > each.mean() + 0.2
 
@@ -155,7 +155,7 @@ def test_context_helps_where_windows_share_a_presentation_and_never_without() ->
     for name, shared in (("shared", trials), ("alone", None)):
         some = units(target, predicted, trials=shared)
         hits[name] = [
-            retrieval.values(metric, retrieval.ask(metric, some, np.zeros(()), None)).mean()
+            retrieval.values(metric, retrieval.ask(metric.queries, some, np.zeros(()))).mean()
             for metric in (ranks.Top1(), ranks.Top1Context())
         ]
     assert hits["shared"][1] > hits["shared"][0] + 0.1
@@ -177,8 +177,9 @@ def test_the_chance_of_words_knows_that_some_are_said_more_often() -> None:
     target = rng.standard_normal((40, 10, 3))
     said = ["the"] * 20 + [f"word{k}" for k in range(20)]
     guess = rng.standard_normal((1, 10, 3)) + 1e-6 * rng.standard_normal(target.shape)
-    some = units(target, guess, ids=[f"s@{k} {text}" for k, text in enumerate(said)])
-    asked = retrieval.ask(ranks.WordTop1(), some, np.zeros(()), some)
+    ids = [f"s@{k} {text}" for k, text in enumerate(said)]
+    some = units(target, guess, ids=ids, trials=[("t", text) for text in said])
+    asked = retrieval.ask("words", some, np.zeros(()))
     entry, per_query, null = retrieval.score(ranks.WordTop1(), asked, 0)
     assert entry["value"] == per_query.mean() == 0.5
     assert entry["chance"] == pytest.approx(0.5)
@@ -194,8 +195,22 @@ def test_word_windows_begin_before_the_word_and_lie_on_the_test_side() -> None:
     found = retrieval.word_windows([item], words, 50.0, 150)
     assert found is not None
     assert [id.split(" ")[1] for id in found.ids] == ["one", "two"]
+    assert [text for _, text in found.presentations] == ["one", "two"]
     assert found.target[0, 0, 0] == 50 - 25
     assert retrieval.word_windows([item], {}, 50.0, 150) is None
+
+
+def test_words_are_words_whatever_the_stimulus_is_called() -> None:
+    """Files of one's own have names with spaces and signs; equal words of two files must still be one candidate."""
+    frames = np.random.default_rng(9).standard_normal((400, 3)).astype(np.float32)
+    items = [
+        Scored(f"t{n}", "s", name, 0.0, frames, frames, "fold-0") for n, name in enumerate(("my story.wav", "a@b c"))
+    ]
+    words = {item.stimulus: [("the end", 1.0, 1.2), ("dog", 3.0, 3.2)] for item in items}
+    windows = retrieval.word_windows(items, words, 50.0, 50)
+    assert windows is not None
+    [pool] = retrieval.ask("words", windows, np.zeros(()))
+    assert pool.ids == ["dog", "the end"]
 
 
 class Turned(Ridge):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from braindecode_hub.chain import Chain
@@ -96,34 +96,41 @@ def _refit_with(
     oracle: Oracle | None,
     like: Items,
 ) -> Items:
-    """Fit another decoder on the same views, behind all of the chain but what is trained jointly (or on the oracle).
-
-    Its items come in the order of those that it is compared with, `like`.
-    """
+    """Fit another decoder on the same views, behind all of the chain but what is trained jointly (or on the oracle)."""
     chain = None if oracle is None else Chain()
-    silent = dataclasses.replace(ctx, out=None, log=lambda event: None)
-    items: Items = {}
-    for fold in folds:
-        for group in study.groups(decoder):
-            part = study.of_group(fold, group)
-            train, val = (study.view(part, one, oracle, chain) for one in ("train", "val"))  # type: ignore[arg-type]
-            steps = Chain() if oracle is not None else study.fitted_steps()
-            fitted = study.fit_views(train, val, silent, type(decoder)(**decoder.configuration()), steps)
-            predicted = fitted.predict(study.view(part, side, oracle, chain, hidden=True))
-            name = f"fold-{fold.number}/{group[0]}"
-            for target, some in study.scored(part, side, predicted, study.truth(part, side), name).items():
-                items.setdefault(target, []).extend(some)
-    return {target: in_order(some, like[target]) for target, some in items.items()}
+
+    def predicted(part: Fold, fit: str) -> Items:
+        train, val = (study.view(part, one, oracle, chain) for one in ("train", "val"))  # type: ignore[arg-type]
+        steps = Chain() if oracle is not None else study.fitted_steps()
+        fitted = study.fit_views(train, val, _silent(ctx), type(decoder)(**decoder.configuration()), steps)
+        made = fitted.predict(study.view(part, side, oracle, chain, hidden=True))
+        return study.scored(part, side, made, study.truth(part, side), fit)
+
+    return _gathered(study, folds, decoder, predicted, like)
 
 
 def _untrained(study: Study, folds: Sequence[Fold], side: Side, ctx: Context, decoder: Decoder, like: Items) -> Items:
     """Put the pipeline's untrained decoder behind its own encoder, and predict with it."""
-    silent = dataclasses.replace(ctx, out=None, log=lambda event: None)
+
+    def predicted(part: Fold, fit: str) -> Items:
+        fitted = study.fit(part, _silent(ctx), decoder=type(decoder)(**decoder.configuration()))
+        return predict_side(study, part, fitted, side, fit=fit)
+
+    return _gathered(study, folds, decoder, predicted, like)
+
+
+def _gathered(
+    study: Study, folds: Sequence[Fold], decoder: Decoder, predicted: Callable[[Fold, str], Items], like: Items
+) -> Items:
+    """Return what is predicted of every fold and group of a decoder, in the order of what it is compared with."""
     items: Items = {}
     for fold in folds:
-        for group in study.groups():
-            part, name = study.of_group(fold, group), f"fold-{fold.number}/{group[0]}"
-            fitted = study.fit(part, silent, decoder=type(decoder)(**decoder.configuration()))
-            for target, some in predict_side(study, part, fitted, side, fit=name).items():
+        for group in study.groups(decoder):
+            part = study.of_group(fold, group)
+            for target, some in predicted(part, f"fold-{fold.number}/{group[0]}").items():
                 items.setdefault(target, []).extend(some)
     return {target: in_order(some, like[target]) for target, some in items.items()}
+
+
+def _silent(ctx: Context) -> Context:
+    return dataclasses.replace(ctx, out=None, log=lambda event: None)

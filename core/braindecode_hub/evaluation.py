@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,16 +14,32 @@ from braindecode_hub import retrieval, scoring
 from braindecode_hub.interfaces import Metric
 from braindecode_hub.lazy import mean
 from braindecode_hub.rendering import media_pair
-from braindecode_hub.retrieval import Pool, RankMetric
+from braindecode_hub.retrieval import Pool, Queries, RankMetric
 from braindecode_hub.scoring import Scored, Units, Word
 from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Space
+
+if TYPE_CHECKING:
+    from braindecode_hub.pipeline import Pipeline
+    from braindecode_hub.runfolder import Run
 
 Items = dict[str, list[Scored]]
 """Scored stretches by target."""
 
 WORDS = "words"
 """The stimulus space of timed words: `Signal.data` is a sequence of (text, start, stop), seconds of the stimulus."""
+
+
+def items_of(run: Run, pipeline: Pipeline) -> Items:
+    """Return the scored stretches of a finished run, by target: the pipeline's own first, then what was learned."""
+    found: Items = {}
+    for one in run.items():
+        about = one.about
+        known = about["subject"], about["stimulus"], about["start"]
+        for name in [*pipeline.targets, *sorted(one.target.keys() - pipeline.targets.keys())]:
+            fit = str(about.get("fit", ""))
+            found.setdefault(name, []).append(Scored(one.name, *known, one.target[name], one.predicted[name], fit))
+    return found
 
 
 @dataclass
@@ -58,9 +75,10 @@ class Judge:
     def evaluate(self, items: Items) -> Evaluation:
         """Score predictions in full: value, interval, chance, p."""
         done = Evaluation(units=self.units(items))
+        asking = self.asking(items, done.units)
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = self.asked(metric, items, done.units)
+                asked = asking(metric.queries)
                 if not asked:
                     done.reasons[f"scores.{name}"] = _nothing_asked(metric)
                     continue
@@ -93,10 +111,11 @@ class Judge:
         `media`: also what needs rendering, which a control's refits are spared.
         """
         units = self.units(items)
+        asking = self.asking(items, units)
         found: dict[str, Array] = {}
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = self.asked(metric, items, units)
+                asked = asking(metric.queries)
                 found |= {name: retrieval.values(metric, asked)} if asked else {}
             elif metric.needs == "prediction":
                 found[name] = scoring.values(metric, units[target])
@@ -112,9 +131,10 @@ class Judge:
         identified = self._identified(self.units(items), items)
         found = {name: 1.0 / max(1, min(scoring.POOL, len(set(some.ids)))) for name, some in identified.items()}
         mean = self.units(self.mean(items))
+        asking = self.asking(items, mean)
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = self.asked(metric, items, mean)
+                asked = asking(metric.queries)
                 found |= {name: retrieval.chance(metric, asked)} if asked else {}
             elif metric.needs == "prediction":
                 found[name] = float(scoring.values(metric, mean[target]).mean())
@@ -124,17 +144,23 @@ class Judge:
         """Return the space in which candidates are compared: the one that was learned, else the main target."""
         return next((name for name in items if name not in self.study.pipeline.targets), self.main)
 
-    def asked(self, metric: RankMetric, items: Items, units: Mapping[str, Units]) -> list[Pool]:
-        """Return what a metric looks up, of every fit; none where nothing distinct is there to choose from."""
+    def asking(self, items: Items, units: Mapping[str, Units]) -> Callable[[Queries], list[Pool]]:
+        """Return what looks up, once for all metrics that look up alike: the pools of every fit.
+
+        There are none where nothing distinct is there to choose from.
+        """
         space = self.retrieval(items)
-        words = self._word_windows(items[space], units[space]) if metric.queries == "words" else None
-        pooled, center = self._pooled(units[space], space), self.center(space)
-        return retrieval.ask(metric, pooled, center, None if words is None else self._pooled(words, space))
+
+        @cache
+        def ask(queries: Queries) -> list[Pool]:
+            some = self._word_windows(items[space], units[space]) if queries == "words" else units[space]
+            return [] if some is None else retrieval.ask(queries, self._pooled(some, space), self.center(space))
+
+        return ask
 
     def pools(self, items: Items) -> list[Pool]:
         """Return every fit's candidates and how alike each test window's prediction is to them."""
-        space = self.retrieval(items)
-        return retrieval.pools(self._pooled(self._cut(space, items), space), self.center(space))
+        return self.asking(items, self.units(items))("each")
 
     def _pooled(self, units: Units, space: str) -> Units:
         """Return units whose candidates are shared by the fits of a fold, unless each has learned its own space."""

@@ -45,8 +45,16 @@ class Component:
         return dict(parameters)
 
     def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments as they stand: JSON-able, enough to build the same component."""
-        return {name: getattr(self, name) for name in type(self).parameters()}
+        """Return the constructor's arguments as they stand: JSON-able, enough to build the same component.
+
+        An argument with the name of a method or property of the class (`brain` of a Dataset) is stored as `_name`.
+        """
+        return {name: getattr(self, self._stored_as(name)) for name in type(self).parameters()}
+
+    @classmethod
+    def _stored_as(cls, name: str) -> str:
+        meant = inspect.getattr_static(cls, name, None)
+        return f"_{name}" if isinstance(meant, property) or inspect.isfunction(meant) else name
 
     def state(self) -> State:
         """Return what was learned: public attributes that end in "_", arrays apart from plain values."""

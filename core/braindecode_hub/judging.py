@@ -14,7 +14,7 @@ import numpy as np
 from braindecode_hub import scoring
 from braindecode_hub.cache import default_folder
 from braindecode_hub.errors import HubError
-from braindecode_hub.evaluation import Evaluation, Judge
+from braindecode_hub.evaluation import Evaluation, Judge, items_of
 from braindecode_hub.files import write_whole
 from braindecode_hub.form import wrong_in_split
 from braindecode_hub.interfaces import Metric
@@ -27,7 +27,7 @@ from braindecode_hub.refits import study_of, training_targets
 from braindecode_hub.roles import PAIRED, find_pairs, find_roles
 from braindecode_hub.runfolder import Run, is_item
 from braindecode_hub.scoretable import flags, plain_table
-from braindecode_hub.scoring import Scored, Units
+from braindecode_hub.scoring import Units
 from braindecode_hub.study import Study
 from braindecode_hub.submission import LABELS, Submission, submit
 from braindecode_hub.types import Array
@@ -392,13 +392,7 @@ def _score_run(run: Run, study: Study, metrics: Sequence[str], unit_s: float | N
     judged.metrics = {name: pair for name, pair in judged.metrics.items() if pair[1].needs != "media"}
     if metrics:
         judged.metrics = {name: (judged.main, metric) for name, metric in metrics_named(metrics).items()}
-    items: dict[str, list[Scored]] = {}
-    for one in run.items():
-        about = one.about
-        known = about["subject"], about["stimulus"], about["start"]
-        for name in [*study.pipeline.targets, *sorted(one.target.keys() - study.pipeline.targets.keys())]:
-            fit = str(about.get("fit", ""))
-            items.setdefault(name, []).append(Scored(one.name, *known, one.target[name], one.predicted[name], fit))
+    items = items_of(run, study.pipeline)
     done = judged.evaluate(items)
     baseline = judged.values(judged.mean(items))
     units = done.units[judged.main]

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError
-from braindecode_hub.evaluation import Judge
+from braindecode_hub.evaluation import Judge, items_of
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.refits import training_targets
 from braindecode_hub.rendering import render_items
 from braindecode_hub.retrieved import look_up
-from braindecode_hub.runfolder import Item, Run
-from braindecode_hub.scoring import Scored
+from braindecode_hub.runfolder import Run
 from braindecode_hub.study import Study
 
 
@@ -23,8 +22,7 @@ def render_run(folder: Path, manager: Manager, seconds: float | None = None) -> 
     Raises HubError if the run has no predictions yet, or its pipeline no renderer.
     """
     run = Run(folder)
-    items = run.items()
-    if not items:
+    if not run.items():
         raise HubError(f"{run.path.name} has no predictions: it is {run.status}", "finish it with `run … --resume`")
     pipeline = build(run.config["pipeline"], pipeline_part(run.config), manager)
     if pipeline.renderer is None:
@@ -32,16 +30,9 @@ def render_run(folder: Path, manager: Manager, seconds: float | None = None) -> 
     ctx = context(seed=int(run.config["run"]["seed"]), manager=manager)
     pipeline.dataset.prepare(ctx)
     study = Study(pipeline, ctx, subjects=run.config["run"]["subjects"])
-    names = [*pipeline.targets, *sorted(items[0].target.keys() - pipeline.targets.keys())]
-    scored = {name: [_scored(item, name) for item in items] for name in names}
+    scored = items_of(run, pipeline)
     if not pipeline.renderer.retrieves:
         return render_items(study, scored, run.path / "media", ctx, seconds=seconds)
     folds = study.folds()[: int(run.config["run"]["folds"])]
     judge = Judge(study, training_targets(study, *folds), ctx.seed)
     return look_up(study, judge, scored, run.path / "media", ctx).files
-
-
-def _scored(item: Item, target: str) -> Scored:
-    about = item.about
-    known = about["subject"], about["stimulus"], about["start"]
-    return Scored(item.name, *known, item.target[target], item.predicted[target], str(about.get("fit", "")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -77,6 +78,11 @@ class Pool:
     subjects: list[str]
     rows: Array
     said: tuple[Array, Array] | None = None
+
+    @cached_property
+    def ranks(self) -> Array:
+        """The rank of every candidate for every query: (queries, candidates)."""
+        return ranks(self.scores)
 
     @property
     def occurrences(self) -> tuple[Array, Array]:
@@ -178,7 +184,7 @@ def word_windows(
         seconds=frames / rate,
         effective=float(len(found)),
         fits=[item.fit for item, _, _, _ in found],
-        presentations=[(item.name, item.name) for item, _, _, _ in found],
+        presentations=[(item.name, text) for item, text, _, _ in found],
     )
 
 
@@ -188,15 +194,16 @@ def ranks(scores: Array) -> Array:
     return np.stack([len(row) - np.searchsorted(up, row, side="left") for up, row in zip(order, scores, strict=True)])
 
 
-def ask(metric: RankMetric, units: Units, center: Array, words: Units | None) -> list[Pool]:
-    """Return the pools that a metric looks up in: of windows, of averages, with context, or of words."""
-    if metric.queries == "words":
-        found = [] if words is None else pools(words, center)
-        return [words_of(pool, [name.split(" ", 1)[1] for name in pool.ids]) for pool in found]
-    if metric.queries == "averaged":
-        return pools(averaged(units, center), center)
+def ask(queries: Queries, units: Units, center: Array) -> list[Pool]:
+    """Return the pools of windows, of averages, with context, or (of `word_windows`) of words."""
+    if queries == "averaged":
+        units = averaged(units, center)
     found = pools(units, center)
-    return [in_context(pool, units) for pool in found] if metric.queries == "context" else found
+    if queries == "context":
+        return [in_context(pool, units) for pool in found]
+    if queries == "words":
+        return [words_of(pool, [units.presentations[pool.rows[k]][1] for k in pool.first]) for pool in found]
+    return found
 
 
 def values(metric: RankMetric, asked: Sequence[Pool]) -> Array:
@@ -242,7 +249,7 @@ def score(metric: RankMetric, asked: Sequence[Pool], seed: int) -> tuple[dict[st
 
 
 def _own_ranks(pool: Pool) -> Array:
-    return ranks(pool.scores)[np.arange(len(pool.own)), pool.own]
+    return np.asarray(pool.ranks[np.arange(len(pool.own)), pool.own])
 
 
 def _guess(metric: RankMetric, pool: Pool) -> float:
@@ -250,7 +257,7 @@ def _guess(metric: RankMetric, pool: Pool) -> float:
     if pool.said is None:
         return float(metric.of_ranks(np.arange(1, count + 1), np.full(count, count)).mean())
     asked, candidates = pool.said
-    each = metric.of_ranks(ranks(pool.scores), np.full(pool.scores.shape, count)).mean(axis=0)
+    each = metric.of_ranks(pool.ranks, np.full(pool.scores.shape, count)).mean(axis=0)
     return float(each[candidates[asked]].mean())
 
 
@@ -259,7 +266,7 @@ def _paired(metric: RankMetric, asked: Sequence[Pool]) -> Array:
     sizes = [len(pool.occurrences[1]) for pool in asked]
     table, at = np.zeros((sum(sizes), sum(sizes))), 0
     for pool, size in zip(asked, sizes, strict=True):
-        scored = metric.of_ranks(ranks(pool.scores), np.full(pool.scores.shape, len(pool.ids)))
+        scored = metric.of_ranks(pool.ranks, np.full(pool.scores.shape, len(pool.ids)))
         own, candidates = pool.occurrences
         np.add.at(table[at : at + size, at : at + size], own, scored[:, candidates])
         at += size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,15 +55,6 @@ class Arrays(Recordings):
         self.targets_rate = targets_rate
         self.line_freq = line_freq
         self.bads = bads
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain` is there the name, and as an attribute the Space."""
-        return {name: self._brain if name == "brain" else getattr(self, name) for name in type(self).parameters()}
-
-    @property
-    def modality(self) -> str:
-        """What was recorded, as `brain` says."""
-        return self._brain
 
     @property
     def brain(self) -> Space:

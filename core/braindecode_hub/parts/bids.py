@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from braindecode_hub.cache import Cache
 from braindecode_hub.errors import HubError, did_you_mean
@@ -79,10 +79,6 @@ class Bids(Dataset):
         self._brain = brain
         self.modality = modality
         self.bads = bads
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain` is there the series, and as an attribute the Space."""
-        return {name: self._brain if name == "brain" else getattr(self, name) for name in type(self).parameters()}
 
     @property
     def root(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.parts.folder import local_path
@@ -47,15 +47,6 @@ class BrainOnly(Pairs):
         self.line_freq = line_freq
         self.bads = bads
         self.channels = channels
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain` is there the name, and as an attribute the Space."""
-        return {name: self._brain if name == "brain" else getattr(self, name) for name in type(self).parameters()}
-
-    @property
-    def modality(self) -> str:
-        """What was recorded, as `brain` says."""
-        return self._brain
 
     @property
     def simulated(self) -> bool:  # type: ignore[override]

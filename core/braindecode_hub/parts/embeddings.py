@@ -81,10 +81,6 @@ class Embeddings(Dataset):
     _plan: tuple[dict[str, _Session], list[Trial], dict[str, tuple[Part, int]]] | None = None
     _hash: tuple[Any, str] | None = None
 
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain` is there the name, and as an attribute the Space."""
-        return {name: self._brain if name == "brain" else getattr(self, name) for name in type(self).parameters()}
-
     @property
     def brain(self) -> Space:
         """Every channel of the array; its rate is the one that was given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.parts.matching import (
@@ -65,15 +65,6 @@ class Folder(Pairs):
         self.bads = bads
         self.channels = channels
         self.sound = sound
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain` is there the name, and as an attribute the Space."""
-        return {name: self._brain if name == "brain" else getattr(self, name) for name in type(self).parameters()}
-
-    @property
-    def modality(self) -> str:
-        """What was recorded, as `brain` says."""
-        return self._brain
 
     def pairs(self, ctx: Context | None) -> Sequence[Pair]:
         """Return the pairs that `path` names; raises HubError when it names none, or not clearly."""

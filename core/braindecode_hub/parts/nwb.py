@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from braindecode_hub.cache import Cache
 from braindecode_hub.errors import HubError, did_you_mean
@@ -74,18 +74,13 @@ class Nwb(Dataset):
         self._brain = brain
         self.audio = audio
         self._trials = trials
-        self.stimulus_column = stimulus
+        self._stimulus = stimulus
         self.modality = modality
         self.subject = subject
         self.axis = axis
         self.position_unit = position_unit
         self.line_freq = line_freq
         self.bads = bads
-
-    def configuration(self) -> dict[str, Any]:
-        """Return the constructor's arguments; `brain`, `trials` and `stimulus` are attributes of another meaning."""
-        named = {"brain": self._brain, "trials": self._trials, "stimulus": self.stimulus_column}
-        return {name: named[name] if name in named else getattr(self, name) for name in type(self).parameters()}
 
     @property
     def brain(self) -> Space:
@@ -216,7 +211,7 @@ class Nwb(Dataset):
         interval = self._table(session.path)
         rows = [(-math.inf, math.inf, "")]
         if interval is not None:
-            rows = table(session.path, interval, self.stimulus_column)
+            rows = table(session.path, interval, self._stimulus)
         for number, (start, stop, name) in enumerate(rows):
             pieces = list(meetings(session.clock, session.sound.clock, start, stop))
             if name and len(pieces) > 1:
@@ -229,9 +224,9 @@ class Nwb(Dataset):
             wanted = TABLE if has_table(path, TABLE) else None
         else:
             wanted = {"whole": None, "table": TABLE}.get(self._trials, self._trials)
-        if wanted is None and self.stimulus_column is not None:
+        if wanted is None and self._stimulus is not None:
             raise HubError(
-                f"{path}: without a table of trials there is no column '{self.stimulus_column}'",
+                f"{path}: without a table of trials there is no column '{self._stimulus}'",
                 "leave dataset.stimulus unset, or name the table: --set dataset.trials=/intervals/…",
                 usage=True,
             )

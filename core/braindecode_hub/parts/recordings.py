@@ -40,15 +40,16 @@ class Opened:
 
 
 class Recordings(Dataset):
-    """Recordings that are opened from files of one's own; a subclass says how, in `open`."""
+    """Recordings that are opened from files of one's own; a subclass says how, in `open`, and stores `_brain`."""
 
+    _brain: str
     _opened: dict[str, Opened] | None = None
     _hash: tuple[Any, str] | None = None
 
     @property
-    @abstractmethod
     def modality(self) -> str:
-        """The name of the brain's space: seeg, eeg, meg …"""
+        """The name of the brain's space, as the argument `brain` says: seeg, eeg, meg …"""
+        return self._brain
 
     @abstractmethod
     def open(self, ctx: Context | None) -> Iterator[Opened]:
