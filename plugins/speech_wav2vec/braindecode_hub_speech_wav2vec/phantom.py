@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from braindecode_hub.errors import HubError, did_you_mean
+from braindecode_hub.parts.phantom_eeg import PhantomEeg
 from braindecode_hub.phantom.caps import LAYOUTS
-from braindecode_hub.phantom.cochlea import DriveStatistics
 from braindecode_hub.phantom.eeg import EegModel
-from braindecode_hub.phantom.listening import FRAME_RATE, Listening
 from braindecode_hub.phantom.speech import Story
-from braindecode_hub.types import Array, Context, Trial
+from braindecode_hub.types import Context, Trial
 from braindecode_hub_speech_wav2vec.sentences import Sentence, normalised, spans
 
 
-class Phantom(Listening):
+class Phantom(PhantomEeg):
     """Listeners with EEG caps (`phantom.eeg.EegModel`), whose trials are the sentences of the shipped speech.
 
     `snr` as defined there; `layouts`: the caps (`phantom.caps.LAYOUTS`), dealt out to the subjects in turn: number,
@@ -29,8 +27,6 @@ class Phantom(Listening):
     `shortest_s`: every trial holds a window of so many seconds. Groups: subject, session, story, voice, and sentence
     (the text with case, punctuation and spaces folded).
     """
-
-    modality = "eeg"
 
     def __init__(
         self,
@@ -59,21 +55,6 @@ class Phantom(Listening):
         return EegModel(
             layout=self.layouts[number % len(self.layouts)], snr=self.snr, subject=number, seed=1000 + self.seed
         )
-
-    def sensors(self, subject: str) -> dict[str, Any]:
-        """Return places, names and bads of this subject's own sensors."""
-        positions, names, bads = self.model(subject).geometry()
-        return {
-            "channels": names,
-            "positions": positions,
-            "position_frame": "head",
-            "bads": bads,
-            "line_freq": 50.0,
-        }
-
-    def statistics(self, drives: Array) -> DriveStatistics:
-        """Return the statistics of the features that the cortex follows."""
-        return self.model("01").statistics(drives, FRAME_RATE)
 
     def prepare(self, ctx: Context) -> None:
         """Simulate every session once (kept in the cache); HubError for a configuration that makes no sense."""
