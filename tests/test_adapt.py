@@ -21,10 +21,13 @@ torch = pytest.importorskip("torch")
 
 import braindecode_hub as bdh  # noqa: E402
 from braindecode_hub import refits  # noqa: E402
+from braindecode_hub.adapting import adapted  # noqa: E402
+from braindecode_hub.adapting import matched as matched_of  # noqa: E402
 from braindecode_hub.calibration import divide, ladder, rung, seconds  # noqa: E402
 from braindecode_hub.chain import Chain  # noqa: E402
 from braindecode_hub.cli import main  # noqa: E402
 from braindecode_hub.errors import HubError  # noqa: E402
+from braindecode_hub.files import save_arrays  # noqa: E402
 from braindecode_hub.prediction import Fits, pieces_of, preparing  # noqa: E402
 from braindecode_hub.runfolder import Run  # noqa: E402
 from braindecode_hub.splits import Split, check_fold, presented_by  # noqa: E402
@@ -66,6 +69,17 @@ def test_the_same_text_under_another_name_was_given_too() -> None:
     ]
     minutes = divide(renamed, SPLIT, trials("old")[3:])
     assert [trial.id for trial in minutes.test] == ["new-0", "new-1", "new-2"]
+
+
+def test_the_same_text_in_another_spelling_was_given_too() -> None:
+    shouted = [
+        bdh.Trial(
+            t.id, t.recording, t.start, t.stop, f"other-{t.stimulus}", 0.0, 5.0,
+            {**t.groups, "sentence": f"{t.groups['sentence'].upper()}!"},
+        )
+        for t in trials()
+    ]  # fmt: skip
+    assert divide(shouted, SPLIT, trials("old")[3:]).heard == 9
 
 
 def test_the_same_media_under_another_name_were_given_too() -> None:
@@ -119,6 +133,54 @@ def test_the_ladder_rises_to_what_is_asked_or_there() -> None:
     assert ladder(10.0, 30.0) == [1.0, 2.0, 5.0, 10.0]
     assert ladder(10.0, 7.3) == [1.0, 2.0, 5.0, 7.3]
     assert ladder(1.0, 30.0) == [0.1, 0.2, 0.5, 1.0]
+
+
+# Few minutes do no harm
+
+
+class Guess:
+    """A shared fit by hand, whose estimates are the targets and noise, and what `adapt` makes of it."""
+
+    learned_space = None
+
+    def __init__(self, noise: float, after: float) -> None:
+        self.noise, self.after = noise, after
+        self.targets, self.frozen, self.decoder = {"mel": Chain()}, self, self
+        self.steps: tuple[()] = ()
+
+    def adapt(self, train: Any, val: Any, ctx: Context, encoder: Any = None) -> None:
+        self.noise = self.after
+
+    @property
+    def tail(self) -> None:
+        return None
+
+    def decode(self, batch: Any) -> dict[str, Array]:
+        target = batch.target["mel"]
+        return {"mel": target + self.noise * np.random.default_rng(0).standard_normal(target.shape)}
+
+
+@pytest.mark.parametrize(
+    ("after", "sentences", "kept", "why"),
+    [
+        (0.5, 6, False, ""),
+        (2.0, 6, True, "on 18 validation windows the adapted fit is not surely better"),
+        (9.0, 6, True, "on 18 validation windows the adapted fit is not surely better"),
+        (0.5, 1, True, "3 different validation windows do not tell"),
+    ],
+)
+def test_a_shared_fit_stays_as_it_is_unless_validation_surely_says_that_adapting_helps(
+    after: float, sentences: int, kept: bool, why: str
+) -> None:
+    train, val = contrastive_toy.view(0, 4, (2,)), contrastive_toy.view(4, 4 + sentences, (2,))
+    found, told = adapted(lambda: Guess(2.0, after), train, val, Context())  # type: ignore[arg-type, return-value]
+    assert (found.noise == 2.0) is (kept or after == 2.0)  # type: ignore[attr-defined]
+    assert told.startswith(why) and bool(told) is kept
+
+
+def test_windows_of_equal_targets_are_one_to_validation() -> None:
+    twice = contrastive_toy.view(4, 6, (2,)).replace_targets(lambda items: [*items, *items])
+    assert len(matched_of(Guess(1.0, 1.0), twice)) == 6  # type: ignore[arg-type]
 
 
 # What is added to an estimate
@@ -329,7 +391,12 @@ def about(folder: Path) -> dict[str, Any]:
 def test_the_curve_rises_on_one_test_side_that_nobody_was_given(run: Run, curve: Path) -> None:
     told = about(curve)
     rungs = told["curve"]
-    assert [rung["how"] for rung in rungs] == ["unknown subject", *["adapted"] * (len(rungs) - 1)]
+    assert rungs[0]["how"] == "unknown subject"
+    assert rungs[-1]["how"] == "adapted"
+    for number, one in enumerate(rungs[1:], start=1):
+        kept = one["how"] == "unknown subject"  # where validation cannot tell, the shared fit stays as it is
+        assert (one["scores"] == rungs[0]["scores"]) is kept
+        assert (f"curve.{number}.how" in told["reasons"]) is kept
     assert [rung["minutes"] for rung in rungs] == sorted(rung["minutes"] for rung in rungs)
     assert rungs[0]["minutes"] == 0
     assert rungs[-1]["minutes"] == pytest.approx(0.9)
@@ -402,6 +469,15 @@ def test_decoders_for_one_subject_are_fitted_anew(home: Path) -> None:
     assert list(again.shapes) == ["s0-r0"]
 
 
+def test_minutes_that_hold_the_same_trials_are_one_rung(run: Run, home: Path) -> None:
+    """Trials of 5 s belong to a rung as a whole: 0.56 minutes hold as many as half a minute."""
+    done = bdh.adapt(run, minutes=0.56, out=home / "once")
+    learned_from = [(rung["train_s"], rung["val_s"]) for rung in done.curve]
+    assert len(set(learned_from)) == len(learned_from)
+    assert [rung["minutes"] for rung in done.curve][-1] == 0.56
+    assert 0.5 not in [rung["minutes"] for rung in done.curve]
+
+
 def said(hub: Told, run: Run, *words: Any) -> str:
     """Return the cause of an `adapt` that is refused, and that left nothing behind."""
     before = sorted(run.path.rglob("*"))
@@ -450,3 +526,26 @@ def test_who_was_left_out_by_name_alone_is_tested_on_the_runs_own_test_stimuli(h
 def test_a_shared_decoder_that_cannot_adapt_says_so(home: Path, hub: Told) -> None:
     fitted = bdh.run("toy", preset="across", set={"dataset.extra": 0}, until="fit", out=home / "runs")
     assert "Across serves all subjects with one fit" in said(hub, fitted, "--minutes", 0.5)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("inf"), float("nan")])
+def test_minutes_are_a_number_above_0(run: Run, minutes: float) -> None:
+    with pytest.raises(HubError, match="--minutes is") as problem:
+        bdh.adapt(run, minutes=minutes)
+    assert problem.value.usage
+
+
+def test_what_was_adapted_from_another_run_decodes_nothing_in_this_ones_name(
+    run: Run, curve: Path, home: Path, hub: Told
+) -> None:
+    other = bdh.run("toy", until="fit", seed=1, out=home / "others")
+    state = curve / about(curve)["curve"][-1]["state"]
+    for path, told in (
+        (state, "was adapted from another run"),
+        (home / "made.state.safetensors", "no file that `adap"),
+    ):
+        if path != state:
+            save_arrays(path, {"x": np.zeros(3)}, {})
+        code, _, errors = hub("predict", other.path, "--set", "dataset.subjects=5", "--state", path)
+        assert code == 2
+        assert told in errors[0]

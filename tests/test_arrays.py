@@ -48,6 +48,14 @@ def refusal(function: Any, *arguments: Any, **named: Any) -> HubError:
     return caught.value
 
 
+def test_rows_that_overlap_by_rounding_alone_are_cut(tmp_path: Path) -> None:
+    events = {"onset": [1.0, 4.0], "duration": [3.002, 3.0], "stimulus_start": [0.0, 3.0]}
+    [_, later] = opened(bdh.save_recording(tmp_path / "mine.npz", **fields(), events=events)).trials()
+    np.testing.assert_allclose(
+        [later.start, later.stop, later.stimulus_start, later.stimulus_stop], [4.002, 7, 3.002, 6]
+    )
+
+
 def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     given = fields(
         channels=["A1", "A2", "B1", "B2"], positions=np.eye(4, 3) / 100, position_frame="mri", bads=["B2"],
@@ -233,6 +241,22 @@ def test_sounds_of_one_name_must_be_one_sound(tmp_path: Path) -> None:
     assert {t.stimulus for t in opened(tmp_path).trials()} == {"ferry"}
     bdh.save_recording(tmp_path / "p2.npz", **fields(2, audio={"ferry": fields(2)["audio"]}, events=events))
     assert "another 'ferry'" in refusal(opened, tmp_path).cause
+
+
+def test_fields_that_are_silently_something_else_are_refused(tmp_path: Path) -> None:
+    given = {key: np.asarray(value) for key, value in fields().items() if value is not None}
+    for name, value, cause in (
+        ("channels", np.array([b"\xff"] + [b"a%d" % n for n in range(len(given["brain"]) - 1)]), "no UTF-8"),
+        ("subject", ["ann", "bob"], "subject is 2 texts, not one"),
+        ("breaks", [np.nan], "breaks has one at nan s"),
+        ("breaks", [1e9], "breaks has one at 1e"),
+    ):
+        np.savez(tmp_path / "a.npz", **{**given, name: value})
+        assert cause in refusal(opened, tmp_path / "a.npz").cause
+    sounds = {key: value for key, value in given.items() if key != "audio"} | {"audio/ferry": given["audio"]}
+    events = {"events/onset": [0.0], "events/stimulus": np.array([b"ferry"])}
+    np.savez(tmp_path / "a.npz", **sounds, **events)
+    assert [trial.stimulus for trial in opened(tmp_path / "a.npz").trials()] == ["ferry"]
 
 
 def test_targets_in_place_of_sound(tmp_path: Path) -> None:

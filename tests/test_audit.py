@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 from toy import Toy, toy_study
 
-from braindecode_hub.audit import Audit, audit, duplicates
+from braindecode_hub.audit import Audit, audit
+from braindecode_hub.copies import duplicates
 from braindecode_hub.design import Entry
 from braindecode_hub.errors import HubError
 from braindecode_hub.intervals import interval
@@ -193,7 +195,7 @@ def test_a_split_by_subject_alone_shares_its_stimuli(tmp_path: Path) -> None:
 # Arrays
 
 
-def film(path: Path, *, permuted: bool, seed: int = 0) -> Path:
+def film(path: Path, *, permuted: bool, seed: int = 0, scale: float = 1.0) -> Path:
     """Signal-free recordings: channels that drift, 2 s windows of clips in sequence, a vector for each clip's class."""
     rng = np.random.default_rng(seed)
     count = CLIPS * WINDOWS
@@ -203,7 +205,8 @@ def film(path: Path, *, permuted: bool, seed: int = 0) -> Path:
     block = np.repeat(np.arange(CLIPS), WINDOWS)
     side = np.where(block < CLIPS // 2, "train", np.where(block < 0.6 * CLIPS, "val", "test"))
     arrays = {
-        "X": x.reshape(12, count, 10).transpose(1, 0, 2), "target": rng.standard_normal((CLIPS // 2, 16))[label],
+        "X": scale * x.reshape(12, count, 10).transpose(1, 0, 2),
+        "target": rng.standard_normal((CLIPS // 2, 16))[label],
         "label": label, "block": block, "side": rng.permutation(side) if permuted else side,
         "start": 2.0 * np.arange(count), "stop": 2.0 * np.arange(count) + 2,
     }  # fmt: skip
@@ -271,6 +274,60 @@ def test_duplicates_by_content_are_found_whatever_their_ids() -> None:
     assert duplicates("target", rng.standard_normal((30, 20)), entries) == []
 
 
+def test_copies_with_noise_gain_offset_or_a_shift_are_found() -> None:
+    rng = np.random.default_rng(0)
+    rows = scipy.signal.lfilter([1], [1, -0.95], rng.standard_normal((300, 4, 100)))
+    entries = [Entry("train" if n < 210 else "test", n) for n in range(300)]
+    for changed in (
+        rows[:30] + 0.3 * rows.std() * rng.standard_normal(rows[:30].shape),
+        2.5 * rows[:30],
+        rows[:30] + 5 * rows.std(),
+        np.roll(rows[:30], 1, axis=-1),
+    ):
+        copied = np.concatenate([rows[:240], changed, rows[270:]])
+        [one] = duplicates("features", copied, entries)
+        assert one.rule == "nearly equal features"
+        assert 28 <= one.affected <= 30
+
+
+@pytest.mark.parametrize("bins", [2, 3, 5, 12])
+def test_targets_of_few_dimensions_are_near_each_other_without_a_leak(bins: int) -> None:
+    """Of 210 directions in a plane, one is always within a degree or so."""
+    rng = np.random.default_rng(0)
+    entries = [Entry("train" if n < 210 else "test", n) for n in range(300)]
+    assert duplicates("target", rng.standard_normal((300, bins)), entries) == []
+    assert duplicates("target", rng.standard_normal((300, bins)) @ rng.standard_normal((bins, 50)), entries) == []
+
+
+def test_what_could_not_be_looked_at_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    given = {"target": rng.standard_normal((120, 8)), "side": np.repeat(["train", "val", "test"], [80, 20, 20])}
+    np.savez(
+        tmp_path / "p.npz", X=rng.standard_normal((120, 6)) + 1j, start=np.arange(120) * 2000.0, seconds=2000.0, **given
+    )
+    unseen = " ".join(audit(tmp_path / "p.npz", refits=3).unseen)
+    assert "X: it holds complex128" in unseen
+    assert "no array of features" in unseen
+    assert "milliseconds" in unseen
+    with pytest.raises(HubError, match="-1 s are near"):
+        audit(tmp_path / "p.npz", near_s=-1.0)
+
+
+def test_teslas_are_audited_like_any_other_unit(tmp_path: Path) -> None:
+    same = audit(film(tmp_path / "p.npz", permuted=True)).checks
+    tiny = audit(film(tmp_path / "q.npz", permuted=True, scale=1e-14)).checks
+    for one, other in zip(same, tiny, strict=True):
+        assert one.above == other.above
+        np.testing.assert_allclose(one.ranks, other.ranks, atol=0.02)
+    rows = 1e-14 * np.random.default_rng(0).standard_normal((30, 20))
+    rows[25], rows[26] = rows[3], 1.0001 * rows[4]
+    entries = [Entry("train" if n < 20 else "test", n) for n in range(30)]
+    assert {one.rule: one.affected for one in duplicates("features", rows, entries)} == {
+        "equal features": 1,
+        "nearly equal features": 1,
+    }
+
+
 def test_arrays_with_a_split_table_and_what_does_not_fit(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", target=np.random.default_rng(0).standard_normal((30, 4)))
     path = table(tmp_path / "w.csv", clean())
@@ -303,3 +360,58 @@ def test_the_command_line_exits_with_one_where_there_is_a_leak(tmp_path: Path) -
     usage = hub("audit", str(bad), "--field", "nonsense")
     assert usage.returncode == 2
     assert "Traceback" not in usage.stderr
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "bool", "bool one-hot", "embeddings"])
+def test_classes_without_a_label_are_a_closed_set_and_no_leak(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 5, 200)
+    targets = {
+        "one-hot": np.eye(5)[which],
+        "bool": rng.random((200, 5)) < 0.5,
+        "bool one-hot": np.eye(5, dtype=bool)[which],
+        "embeddings": rng.standard_normal((5, 16))[which],
+    }
+    side = rng.permutation(np.repeat(["train", "test"], [140, 60]))
+    np.savez(tmp_path / "p.npz", target=targets[kind], side=side)
+    found = audit(tmp_path / "p.npz", refits=3)
+    [one] = [one for _, one in found.findings if one.rule == "closed set"]
+    assert one.level == ("warning" if kind == "embeddings" else "fact")
+    assert found.leaks == []
+
+
+def test_stimuli_that_come_twice_are_no_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((100, 16))[rng.permutation(np.repeat(np.arange(100), 2))]
+    np.savez(tmp_path / "p.npz", target=rows, side=np.repeat(["train", "test"], [140, 60]))
+    assert ("equal target", "train/test") in rules(audit(tmp_path / "p.npz", refits=3))
+
+
+@pytest.mark.parametrize("kind", ["cauchy", "counts"])
+def test_heavy_tails_and_counts_point_the_same_way_without_a_leak(kind: str) -> None:
+    """One large value decides where a row points, and counts lie on a grid."""
+    entries = [Entry("train" if n < 140 else "test", n) for n in range(200)]
+    wrong = 0
+    for seed in range(40):
+        rng = np.random.default_rng([seed, 12])
+        rows = rng.standard_cauchy((200, 12)) if kind == "cauchy" else rng.poisson(1.0, (200, 6))
+        wrong += any(one.rule == "nearly equal features" for one in duplicates("features", rows, entries))
+    assert wrong == 0
+
+
+def test_rows_are_compared_in_blocks_that_do_not_grow_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((300, 20))
+    rows[250] = rows[3] + 1e-3 * rng.standard_normal(20)
+    entries = [Entry("train" if n < 210 else "test", n) for n in range(300)]
+    whole = duplicates("features", rows, entries)
+    monkeypatch.setattr("braindecode_hub.copies.BLOCK", 500)
+    assert [one.affected for one in whole] == [1]
+    assert duplicates("features", rows, entries) == whole
+    monkeypatch.setattr("braindecode_hub.copies.ROWS", 30)
+    monkeypatch.setattr("braindecode_hub.copies.PRODUCTS", 1)
+    rows[210:] = rows[:90] + 1e-3 * rng.standard_normal((90, 20))
+    [one] = duplicates("features", rows, entries)
+    assert one.affected >= 28
+    assert one.share == one.affected / 30
+    assert "among 30 of 90 test rows" in one.text

@@ -132,6 +132,13 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path, refused: Refused, 
     assert "bad" in remedy
 
 
+def test_values_beyond_any_unit_and_impossible_mains_are_named(tmp_path: Path, refused: Refused) -> None:
+    cause, _ = refused(pair(tmp_path / "huge", brain() * np.float32(1e27)), f"dataset.rate={RATE}")
+    assert "reaches" in cause
+    cause, _ = refused(pair(tmp_path / "mains"), f"dataset.rate={RATE}", "dataset.line_freq=-50")
+    assert "mains of -50 Hz" in cause
+
+
 def test_a_bad_channel_may_hold_anything(tmp_path: Path, ran: Any) -> None:
     values = brain()
     values[2, 10 * RATE :] = np.nan

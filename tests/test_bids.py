@@ -17,7 +17,7 @@ import soundfile
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.parts.bids import Bids
-from braindecode_hub.types import Context, Event, Space
+from braindecode_hub.types import Context, Event, Recording, Space
 
 AUDIO = Space("audio", ("time",), "*")
 RATE, SECONDS, AUDIO_RATE = 256.0, 20.0, 8000
@@ -77,6 +77,17 @@ def write(
 
 def story(seconds: float) -> np.ndarray:
     return np.random.default_rng(round(seconds)).uniform(-0.5, 0.5, round(seconds * AUDIO_RATE))
+
+
+def test_events_that_overlap_by_rounding_alone_are_cut_and_noted(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", events=EVENTS.replace("6.0\t", "5.499\t"))
+    told: list[Event] = []
+    dataset = Bids(path=str(root))
+    dataset.prepare(Context(log=told.append))
+    [first, later, _] = dataset.trials()
+    assert later.start == first.stop == pytest.approx(5.5)
+    assert later.stimulus_start == pytest.approx(0.001)
+    assert [event["text"] for event in told if "rounding" in event["text"]]
 
 
 def prepared(path: Path, **parameters: Any) -> Bids:
@@ -209,6 +220,133 @@ def test_groups_of_channels_are_shafts(root: Path) -> None:
     assert recording.shafts == ("LA", "LA", "LA", "RB")
 
 
+# Files higher up in the tree: the inheritance principle
+
+
+DEEP = "sub-02/ses-late/ieeg/sub-02_ses-late_task-listen"
+ABOVE = [
+    "",
+    "task-listen_",
+    "sub-02/sub-02_",
+    "sub-02/ses-late/sub-02_ses-late_",
+    "sub-02/ses-late/sub-02_task-listen_",
+]
+
+
+def of_second(root: Path) -> Recording:
+    return prepared(root, task="listen", subjects=["02"]).recording("sub-02_ses-late_task-listen")
+
+
+def put(root: Path, levels: dict[str, dict[str, Any]]) -> Path:
+    """Write JSON files by their paths, in place of the recording's own sidecar."""
+    (root / f"{DEEP}_ieeg.json").unlink()
+    for path, values in levels.items():
+        (root / path).write_text(json.dumps(values))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("levels", "mains"),
+    [
+        ({"ieeg.json": 50}, 50.0),
+        ({"task-listen_ieeg.json": 50, f"{DEEP}_ieeg.json": None}, 50.0),
+        ({"task-listen_ieeg.json": 50, "sub-02/sub-02_ieeg.json": 60, f"{DEEP}_ieeg.json": None}, 60.0),
+        ({"sub-02/ses-late/sub-02_ses-late_ieeg.json": 50, "sub-02/sub-02_task-listen_ieeg.json": 60}, 50.0),
+        ({"ieeg.json": 60, "task-listen_ieeg.json": 50}, 50.0),
+        ({"ieeg.json": 50, f"{DEEP}_ieeg.json": "n/a"}, None),
+        ({"task-rest_ieeg.json": 50}, None),
+        ({"task-listen_eeg.json": 50, "sub-02/sub-02_acq-x_ieeg.json": 50, "sub-02/sub-01_ieeg.json": 50}, None),
+    ],
+)
+def test_a_sidecar_has_each_key_from_the_nearest_file_that_says_it(
+    root: Path, levels: dict[str, Any], mains: float | None
+) -> None:
+    values = {
+        path: {"PowerLineFrequency": value} if value else {"Manufacturer": "none"} for path, value in levels.items()
+    }
+    assert of_second(put(root, values)).line_freq == mains
+
+
+def test_a_sidecar_of_nwb_is_inherited_too(tmp_path: Path) -> None:
+    root = in_nwb(tmp_path / "bids")
+    (root / "sub-07/ieeg/sub-07_task-listen_ieeg.json").write_text("{}")
+    (root / "task-listen_ieeg.json").write_text('{"PowerLineFrequency": 60}')
+    assert prepared(root).recording("sub-07_task-listen").line_freq == 60.0
+
+
+def test_the_space_of_positions_may_be_said_for_the_whole_data_set(root: Path) -> None:
+    folder = root / "sub-02/ses-late/ieeg"
+    for path in [*folder.glob("*_electrodes.tsv"), *folder.glob("*_coordsystem.json")]:
+        path.unlink()
+    rows = "".join(f"{name}\t{x}\t{y}\t{z}\n" for name, (x, y, z) in zip(NAMES, POSITIONS * 1000, strict=True))
+    (root / "sub-02/sub-02_electrodes.tsv").write_text("name\tx\ty\tz\n" + rows)
+    (root / "coordsystem.json").write_text('{"iEEGCoordinateSystem": "ACPC", "iEEGCoordinateUnits": "mm"}')
+    recording = of_second(root)
+    assert recording.position_frame == "ACPC"
+    np.testing.assert_allclose(recording.positions, POSITIONS, atol=1e-9)
+    (folder / "sub-02_ses-late_coordsystem.json").write_text('{"iEEGCoordinateSystem": "Other"}')
+    error = refusal(root, task="listen", subjects=["02"])  # MNE-BIDS reads one coordsystem.json, and merges none
+    assert "'iEEGCoordinateUnits' is not in the one file where MNE-BIDS looks for it" in error.cause
+
+
+def test_the_space_of_positions_of_nwb_is_merged(tmp_path: Path) -> None:
+    root = in_nwb(tmp_path / "bids")
+    (root / "sub-07/ieeg/sub-07_electrodes.tsv").write_text("name\tx\ty\tz\nC1\t1\t2\t3\n")
+    (root / "coordsystem.json").write_text('{"iEEGCoordinateSystem": "Other", "iEEGCoordinateUnits": "mm"}')
+    (root / "sub-07/ieeg/sub-07_coordsystem.json").write_text('{"iEEGCoordinateSystem": "ACPC"}')
+    recording = prepared(root).recording("sub-07_task-listen")
+    assert recording.position_frame == "ACPC"
+    np.testing.assert_allclose(recording.positions[0], [0.001, 0.002, 0.003])
+
+
+@pytest.mark.parametrize("above", ABOVE)
+def test_tables_hold_from_wherever_they_lie(root: Path, above: str) -> None:
+    chosen: dict[str, Any] = {"task": "listen", "subjects": ["02"]}
+    before, trials = of_second(root), prepared(root, **chosen).trials()
+    for suffix in ("channels", "events"):
+        (root / f"{DEEP}_{suffix}.tsv").rename(root / f"{above}{suffix}.tsv")
+    after = of_second(root)
+    assert after.brain.channels == before.brain.channels == tuple(NAMES)  # by type: the EOG is no brain
+    assert after.bads == before.bads == ("LA2",)
+    assert after.events == before.events
+    assert prepared(root, **chosen).trials() == trials
+
+
+@pytest.mark.parametrize("above", [*ABOVE, "sub-02/sub-02_ses-late_task-listen_"])
+def test_the_nearest_table_holds_alone(root: Path, above: str) -> None:
+    near = root / "sub-02/ses-late/ieeg/sub-02_ses-late"  # fewer entities than some that lie above it
+    for suffix, changed in (("channels", ("SEEG\t", "MISC\t")), ("events", ("story", "boundary"))):
+        own = (root / f"{DEEP}_{suffix}.tsv").read_text("utf-8")
+        (root / f"{DEEP}_{suffix}.tsv").unlink()
+        Path(f"{near}_{suffix}.tsv").write_text(own, "utf-8")
+        (root / f"{above}{suffix}.tsv").write_text(own.replace(*changed).replace("good", "bad"), "utf-8")
+    recording = of_second(root)
+    assert (recording.brain.channels, recording.bads, recording.breaks) == (tuple(NAMES), ("LA2",), ())
+
+
+def test_a_table_of_another_acquisition_is_not_taken(root: Path) -> None:
+    own, other = root / f"{DEEP}_channels.tsv", root / f"{DEEP}_acq-x_channels.tsv"
+    own.rename(other)
+    error = refusal(root, task="listen", subjects=["02"])
+    assert "has no channels.tsv of its own: sub-02_ses-late_task-listen_acq-x_channels.tsv is not for it" in error.cause
+    (root / "task-listen_channels.tsv").write_text(other.read_text("utf-8").replace("bad", "good"), "utf-8")
+    assert of_second(root).bads == ()
+
+
+def test_a_table_above_that_names_other_channels_is_refused(root: Path) -> None:
+    own = root / f"{DEEP}_channels.tsv"
+    text = own.read_text("utf-8").replace("RB1", "RB7")
+    own.unlink()
+    (root / "sub-02/ses-late/sub-02_channels.tsv").write_text(text, "utf-8")  # where MNE-BIDS does not look
+    assert "has no channel 'RB7', but its channels.tsv has" in refusal(root, task="listen", subjects=["02"]).cause
+
+
+@pytest.mark.parametrize(("text", "cause"), [("[1, 2]", "holds no keys and values"), ("{", "cannot be read as JSON")])
+def test_a_sidecar_above_that_is_none_costs_one_line(root: Path, text: str, cause: str) -> None:
+    (root / "ieeg.json").write_text(text)
+    assert f"{root / 'ieeg.json'} {cause}" in refusal(root, task="listen", subjects=["02"]).cause
+
+
 # Which sound
 
 
@@ -256,6 +394,17 @@ def test_a_sound_beside_the_recording_is_one_trial(root: Path) -> None:
     [trial] = dataset.trials()
     assert (trial.start, trial.stop, trial.stimulus_stop) == pytest.approx((0, 19, 19))
     assert "story" not in trial.groups
+
+
+def test_copies_of_one_sound_beside_recordings_are_one_stimulus(root: Path) -> None:
+    for name in ("sub-02/ses-late/ieeg/sub-02_ses-late", "sub-01/ieeg/sub-01"):
+        run = "" if "ses" in name else "_run-1"
+        soundfile.write(root / f"{name}_task-listen{run}_audio.wav", story(19.0), AUDIO_RATE)
+    soundfile.write(root / "sub-01/ieeg/sub-01_task-listen_run-2_audio.wav", story(18.0), AUDIO_RATE)
+    dataset = prepared(root, task="listen", stimuli="_audio")
+    heard = {trial.recording: trial.stimulus for trial in dataset.trials()}
+    assert heard["sub-02_ses-late_task-listen"] == heard["sub-01_task-listen_run-1"] == "sub-01_task-listen_run-1"
+    assert heard["sub-01_task-listen_run-2"] == "sub-01_task-listen_run-2"
 
 
 @pytest.mark.parametrize(
@@ -313,6 +462,13 @@ def test_a_recording_that_cannot_be_read_costs_one_line(root: Path) -> None:
     (root / "sub-02/ses-late/ieeg/sub-02_ses-late_task-listen_ieeg.vhdr").write_text("hello")
     error = refusal(root, task="listen", subjects=["02"])
     assert "sub-02_ses-late_task-listen_ieeg.vhdr cannot be read" in error.cause
+
+
+def test_a_recording_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path / "bids", form="EDF")
+    [path] = root.glob("sub-01/ieeg/*.edf")
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert "is cut off: it holds" in refusal(root).cause  # MNE would read what is left
 
 
 def test_channels_that_differ_from_channels_tsv_are_refused(root: Path) -> None:
@@ -378,7 +534,10 @@ def test_the_fingerprint_knows_recordings_sounds_and_tables(root: Path) -> None:
     data = root / "sub-02/ses-late/ieeg/sub-02_ses-late_task-listen_ieeg.eeg"
     data.write_bytes(data.read_bytes()[:-4] + b"abcd")
     seen.add(prepared(root, **chosen).fingerprint())
-    assert len(seen) == 4
+    for mains in (50, 60):
+        (root / "task-listen_ieeg.json").write_text(json.dumps({"PowerLineFrequency": mains}))
+        seen.add(prepared(root, **chosen).fingerprint())
+    assert len(seen) == 6
 
 
 def test_importing_it_imports_no_mne() -> None:

@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -375,3 +376,12 @@ def test_numpy_is_not_loaded_with_the_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_cache_that_is_removed_while_it_is_written_is_named(tmp_path: Path) -> None:
+    def build(allocate: Any) -> Any:
+        shutil.rmtree(tmp_path / "kept")
+        return allocate((3,), "float32")
+
+    with pytest.raises(HubError, match="was removed while"):
+        Cache(tmp_path / "kept").array({"what": 1}, build)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import yaml
+
+from braindecode_hub.api import configure
+from braindecode_hub.cli import main
+from braindecode_hub.manager import Manager
 
 
 def hub(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -195,3 +203,132 @@ def test_doctor_and_cache_answer(tmp_path: Path) -> None:
     shown = hub("cache", BRAINDECODE_HUB_CACHE=str(tmp_path))
     assert shown.returncode == 0
     assert "0.0 MB" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--seed", "-1"], "the seed is -1"),
+        (["--backend", "banana"], "no job backend is called 'banana'"),
+        (["--set", "unit_s=0"], "unit_s is 0 s"),
+        (["--set", "unit_s=.nan"], "unit_s is nan s"),
+        (["--set", "window.length_s=1e9"], "a window of 1e\\+09 s is too long"),
+        (["--set", "decoder.alphas=[]"], "core/ridge: alphas are \\[\\]"),
+        (["--set", "decoder.alphas=[-1]"], "core/ridge: alphas are \\[-1\\]"),
+        (["--set", "decoder.lags_s=[0, 1e9]"], "are too many"),
+        (["--set", "targets.mel.0.hop=0"], "hop=0.* is impossible"),
+        (["--set", "targets.mel.0.rate=0"], "does not fit audio at 0 Hz"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_scored(
+    words: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "audio_seeg", "--preset", "smoke", "--out", str(tmp_path), "--set", "dataset.stories=3", *words])
+    said = capsys.readouterr().err
+    assert ended.value.code in (1, 2)
+    assert re.search(f"Error: .*{cause}", said), said
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "cause", "remedy"),
+    [
+        (
+            ["run", "--set", "targets.mel=[]", "--set", "renderer=null"],
+            "targets.mel makes audio, not mel",
+            "a step that",
+        ),
+        (["run", "--set", "flow=[a, b]"], "nothing here reads 'flow' of audio_seeg", "known: baseline"),
+        (["run", "--set", "plugin=core"], "nothing here reads 'plugin'", "did you mean plugins?"),
+        (["run", "--set", "presets={}"], "nothing here reads 'presets'", "known: "),
+        (["inspect", "--set", "split.folds=3"], "nothing here reads 'split'", "known: dataset"),
+        (["run", "--set", "renderer={}"], "renderer does not say what to use", "plugin/part"),
+        (["run", "--set", "dataset.contacts=0"], "recording 01 cannot be simulated: ", "usual numbers"),
+        (["run", "--set", "dataset.seed=-1"], "recording 01 cannot be simulated: ", "usual numbers"),
+        (["run", "--set", "encoder.0.rate=0"], "rate is 0", "null for the recording's own"),
+        (["run", "--set", "encoder.0.rate=.nan"], "encoder.0.rate is nan, which is not a number", "its default"),
+    ],
+)
+def test_what_nothing_would_read_or_take_as_it_stands_is_refused(
+    words: list[str], cause: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *sets = words
+    place = ["--out", str(tmp_path)] if command == "run" else []
+    with pytest.raises(SystemExit) as ended:
+        main([command, "audio_seeg", "--preset", "smoke", *place, *sets])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("Error: ", "  Try: "))]
+    assert ended.value.code == 2
+    assert cause in said[0]
+    assert remedy in said[1]
+
+
+def test_no_answer_takes_the_place_of_what_the_command_did_not_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((40, 6))
+    arrays, table, sound = tmp_path / "guess.npz", tmp_path / "split.csv", tmp_path / "sound.wav"
+    np.savez(arrays, target=target, predicted=target + rng.standard_normal(target.shape))
+    table.write_text(
+        "trial,side,start,stop\n" + "".join(f"{n},{'test' if n > 30 else 'train'},{n},{n + 1}\n" for n in range(40))
+    )
+    soundfile.write(sound, 0.1 * rng.standard_normal(22050), 22050)
+    foreign = {"config.yaml": "pipeline: audio_seeg\n", "metrics.json": '{"schema": 1, "scores": {}}', "x.json": "{"}
+    for name, text in foreign.items():
+        (tmp_path / name).write_text(text)
+    said = "is nothing that this command wrote"
+    for words in (["score", str(arrays)], ["audit", str(table)], ["inspect", "audio_seeg"]):
+        for name, text in foreign.items():
+            with pytest.raises(SystemExit) as ended:
+                main([*words, "--json", str(tmp_path / name)])
+            assert ended.value.code == 2
+            assert said in capsys.readouterr().err
+            assert (tmp_path / name).read_text() == text
+    for words in (["score", str(arrays)], ["audit", str(table)]):
+        for _ in range(2):  # its own answer is replaced
+            with pytest.raises(SystemExit) as ended:
+                main([*words, "--json", str(tmp_path / f"{words[0]}.json")])
+            assert ended.value.code == 0, capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(arrays), "--json", str(tmp_path / "audit.json")])
+    assert ended.value.code == 2
+    before = sound.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["vocode", str(sound), str(sound)])
+    assert ended.value.code == 2
+    assert sound.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "cause"),
+    [
+        ("windoww: {length_s: 3.0}", [], "unknown key 'windoww'"),
+        ("run: {sede: 5}", [], "unknown key 'run.sede'"),
+        ("", ["--preset", "smoke"], "is a whole configuration"),
+    ],
+)
+def test_a_configuration_edited_by_hand_is_not_ignored_in_part(
+    line: str, words: list[str], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = yaml.safe_load((Path(__file__).parents[1] / "registry.yaml").read_text())["pipelines"]["audio_seeg"]
+    entry = {"pipeline": "audio_seeg", **{key: value for key, value in entry.items() if key != "presets"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(entry) + line + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(tmp_path / "config.yaml"), "--dry-run", *words])
+    assert ended.value.code == 2
+    assert cause in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, (7, 3)), ({"seed": 0}, (0, 3)), ({"folds": 1, "seed": 9}, (9, 1))]
+)
+def test_what_is_said_now_outweighs_what_a_configuration_says(
+    given: dict[str, int], expected: tuple[int, int], tmp_path: Path
+) -> None:
+    manager = Manager()
+    config, _ = configure("audio_seeg", manager, preset=None, data=None, sets=[], subjects=None)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**config, "run": {"seed": 7, "folds": 3, "dev": True}}))
+    _, options = configure(tmp_path, manager, preset=None, data=None, sets=[], subjects=None, **given)
+    assert (options.seed, options.folds) == expected
+    assert options.dev

@@ -10,6 +10,7 @@ import pytest
 
 from braindecode_hub.evaluation import Judge
 from braindecode_hub.metrics import identification
+from braindecode_hub.parts.correlation import Correlation
 from braindecode_hub.results import Beside, Outcome
 from braindecode_hub.scoring import Scored, _pairings, cut_units, score, score_identification, word_units
 from braindecode_hub_audio_seeg.intelligibility import Estoi, Stoi
@@ -55,6 +56,36 @@ def test_words_outside_the_test_piece_are_left_out() -> None:
     units = word_units([item(target, target, start=1.0)], 100.0, {"a": words})
     assert units is not None
     assert units.ids == ["in", "on"]
+
+
+@pytest.mark.parametrize("trial_s", [1.0, 2.5])
+def test_what_all_subjects_get_alike_by_accident_is_one_accident(trial_s: float) -> None:
+    """Presentations and blocks: exchanging, or shifting, each subject by itself would call an accident a finding."""
+    correlation, found = Correlation(), []
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        stories = [
+            (rng.normal(size=(round(100 * trial_s), 4)), rng.normal(size=(round(100 * trial_s), 4))) for _ in range(10)
+        ]
+        items = [
+            Scored(f"{who}-{k}", who, f"s{k}", 0.0, target, predicted + 0.1 * rng.normal(size=target.shape))
+            for who in "abcd"
+            for k, (target, predicted) in enumerate(stories)
+        ]
+        units = cut_units(items, 100.0, 1.25)
+        entry, _, null = score(correlation, units, 100.0, seed)
+        identified, _ = score_identification(units, np.zeros(4), seed)
+        assert null[0] == pytest.approx(entry["value"])
+        found.append((entry["p"], identified["identification_rank"]["p"]))
+    assert (np.mean(np.array(found) <= 0.05, axis=0) <= 0.11).all()
+    assert (np.abs(np.mean(found, axis=0) - 0.5) < 0.11).all()
+
+
+def test_repeats_of_one_subject_are_chances_of_their_own() -> None:
+    target = np.repeat(np.eye(2), 20, axis=0)
+    items = [Scored(f"t{k}", "a", f"class {k % 2}", 0.0, target[k % 2 * 20], target[k % 2 * 20]) for k in range(40)]
+    identified, _ = score_identification(cut_units(items, None, 0.0), np.full(2, 0.5), 0)
+    assert identified["identification"]["p"] < 0.001
 
 
 def test_the_exact_null_of_identification_agrees_with_seeded_pools() -> None:

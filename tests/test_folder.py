@@ -314,6 +314,55 @@ def test_stereo_is_averaged_and_said_so(tmp_path: Path, suffix: str) -> None:
     assert data[50:50].shape == (0,)
 
 
+def test_names_that_no_text_can_hold_and_very_long_ones(tmp_path: Path) -> None:
+    for number, name in enumerate((b"p\xff", b"n" * 250)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        np.save(folder / "a.npy", brain())
+        soundfile.write(folder / "a.wav", sound(), AUDIO_RATE)
+        for ending in (b".npy", b".wav"):
+            (folder / f"a{ending.decode()}").rename(os.fsdecode(os.path.join(os.fsencode(folder), name + ending)))
+    assert "no UTF-8" in refusal(tmp_path / "0").cause
+    assert [trial.recording for trial in prepared(tmp_path / "1").trials()] == ["n" * 250]
+    assert f"such as {tmp_path / '0'}" in refusal(tmp_path).remedy
+
+
+def test_floats_beyond_one_are_scaled_in_a_sound_file_as_in_an_array(tmp_path: Path) -> None:
+    """What a script writes that forgot to divide int16 by its full scale."""
+    save(tmp_path, "a.npy")
+    soundfile.write(tmp_path / "a.wav", 30000 * sound(1), AUDIO_RATE, subtype="FLOAT")
+    dataset, notes = noted(tmp_path)
+    peak = float(np.abs(sound(1)).max())
+    assert notes == [f"a.wav: it reaches {30000 * peak:.4g}, and is divided by that"]
+    np.testing.assert_allclose(dataset.stimulus("a", AUDIO).data[100:200], sound(1)[100:200] / peak, rtol=1e-5)
+
+
+def test_copies_of_one_sound_are_one_stimulus_whatever_their_names(tmp_path: Path) -> None:
+    """Two people heard one story, and each has a copy of it: a split by subject would test what training has heard."""
+    for name, heard in (("ann", 0), ("bob", 0), ("cy", 1)):
+        np.save(tmp_path / f"{name}.npy", brain(heard))
+        soundfile.write(tmp_path / f"{name}.wav", sound(heard), AUDIO_RATE)
+    dataset, notes = noted(tmp_path)
+    assert [(trial.stimulus, trial.groups["story"]) for trial in dataset.trials()] == [("ann",) * 2] * 2 + [("cy",) * 2]
+    assert notes == ["bob: its sound 'bob' is that of 'ann': to every split they are one"]
+    assert [trial.groups["subject"] for trial in dataset.trials()] == ["ann", "bob", "cy"]
+    np.testing.assert_array_equal(
+        dataset.stimulus("ann", AUDIO).data[:], np.asarray(dataset.stimulus("ann", AUDIO).data)
+    )
+
+
+def test_mp3_sounds_the_same_wherever_it_is_cut(tmp_path: Path) -> None:
+    """A decoder that starts inside a file lacks what the frames before it hold: noise up to .2 for 20 ms."""
+    story = np.repeat(speech.audio("ferry"), 2)
+    soundfile.write(tmp_path / "a.mp3", story, 44100)
+    data = Sound(tmp_path / "a.mp3")
+    whole = data[:]
+    assert len(whole) == len(story)
+    for start in range(0, len(whole) - 3000, 33333):
+        np.testing.assert_allclose(data[start : start + 3000], whole[start : start + 3000], atol=1e-5)
+    assert data[50:50].shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("values", "expected", "note"),
     [

@@ -415,6 +415,14 @@ def test_the_command_prints_what_python_returns_and_writes_json(mine: Path, tmp_
     assert "ch06 (flat)" in found._repr_html_()
 
 
+@pytest.mark.parametrize(("value", "told"), [(0.0, "'p1' is silent"), (np.nan, "'p1' is not finite at 0.000 s")])
+def test_a_sound_without_sound_is_a_problem(mine: Path, value: float, told: str) -> None:
+    x, rate = soundfile.read(mine / "p1.wav")
+    soundfile.write(mine / "p1.wav", np.full_like(x, value), rate, subtype="FLOAT")
+    [one] = bdh.inspect(mine, set={"dataset.rate": 1000}).recordings
+    assert told in said(one)
+
+
 def test_a_pipelines_own_data_is_looked_at_by_name() -> None:
     found = bdh.inspect("audio_seeg", preset="smoke", set={"dataset.stories": 2}, seconds=20)
     assert found.simulated
@@ -430,7 +438,7 @@ MISTAKES: dict[str, tuple[list[str], str, str]] = {
     "a wrong rate": (["MINE", "--set", "dataset.rate=512"], "lasts 78.12 s", "a brain rate of 1000 Hz would fit"),
     "no seconds": (["MINE", "--set", "dataset.rate=1000", "--seconds", "0"], "0 s are to be read", "--seconds 120"),
     "nobody": (["MINE", "--set", "dataset.rate=1000", "--subjects", "x"], "has no trials", "--subjects"),
-    "more than the dataset": (["MINE", "--set", "decoder.lags_s=[0]"], "no key 'decoder'", "dataset"),
+    "more than the dataset": (["MINE", "--set", "decoder.lags_s=[0]"], "nothing here reads 'decoder'", "dataset"),
 }
 
 

@@ -437,6 +437,12 @@ def test_a_folder_is_read_by_metadata_never_by_its_names(tmp_path: Path) -> None
     assert found == {("B-2/two", "B-2", "two"), ("A/morning", "A", "morning"), ("A/evening", "A", "evening")}
 
 
+def test_sessions_that_hold_copies_of_one_sound_share_their_stimulus(tmp_path: Path) -> None:
+    for subject, seed in (("A", 1), ("B", 1), ("C", 2)):
+        made.Nwb(subject).brain().audio(data=made.sound(seed=seed)).save(tmp_path / f"{subject}.nwb")
+    assert [trial.stimulus for trial in prepared(tmp_path).trials()] == ["A/s1", "A/s1", "C/s1"]
+
+
 def test_files_that_do_not_say_whose_they_are(tmp_path: Path) -> None:
     made.Nwb(None).brain().audio().save(tmp_path / "a.nwb")
     assert only(prepared(tmp_path)).groups["subject"] == "1"

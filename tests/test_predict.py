@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from braindecode_hub.cli import main
 from braindecode_hub.facts import fitted_to
 from braindecode_hub.files import load_arrays
 from braindecode_hub.phantom import speech
+from braindecode_hub.predict_run import new_folder
 from braindecode_hub.runfolder import Run
 from braindecode_hub.types import Artifact, Context, Recording, Signal
 from braindecode_hub_audio_seeg.phantom import Phantom
@@ -216,6 +219,16 @@ def test_without_out_every_prediction_has_a_folder_in_the_run(run: Run, home: Pa
     shutil.rmtree(done.folder.parent)
 
 
+def test_two_predictions_within_a_second_have_two_folders(tmp_path: Path) -> None:
+    """A loop over recordings is faster than the clock."""
+    folders = []
+    for _ in range(5):
+        folders.append(new_folder(tmp_path))
+        folders[-1].mkdir()
+    assert len(set(folders)) == 5
+    assert sorted(folders) == folders
+
+
 def test_a_break_restarts_filters_and_no_frame_is_lost(run: Run, home: Path) -> None:
     values = np.load(home / "new" / "later.npy")
     whole, broken = (run.predict(recording_of(values, breaks=at))["mel"] for at in ((), (5.0,)))
@@ -339,6 +352,33 @@ def test_whatever_stops_the_writing_leaves_no_folder(
     with pytest.raises(expected):
         api.predict(run, data=home / "new", out=tmp_path / "a" / "b", media=False)
     assert everything(tmp_path) == []
+
+
+KILLED = """
+import os, signal, sys
+from braindecode_hub import api, predict_run
+
+predict_run._finish = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+out = sys.argv[3] if len(sys.argv) > 3 else None
+api.predict(sys.argv[1], data=sys.argv[2], out=out, media=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_killed_predict_left_is_swept_by_the_next_one(
+    run: Run, home: Path, hub: Told, tmp_path: Path, own: bool
+) -> None:
+    place = run.path / "predictions" if own else tmp_path
+    words = [] if own else [str(place / "out")]
+    done = subprocess.run([sys.executable, "-c", KILLED, str(run.path), str(home / "new"), *words])
+    assert done.returncode == -signal.SIGKILL
+    [half] = place.glob(".tmp-*")
+    assert list(half.glob("*.f4"))
+    code, _, _ = hub("predict", run.path, "--data", home / "new", *(["--out", *words] if words else []), "--no-media")
+    assert code == 0
+    assert list(place.glob(".tmp-*")) == []
+    assert all((folder / "predictions.safetensors").is_file() for folder in place.iterdir())
 
 
 def test_two_fits_need_a_subject_and_are_named(home: Path, hub: Told, tmp_path: Path) -> None:

@@ -104,6 +104,33 @@ def test_sounds_in_arrays_are_sounds_and_no_recordings(folder: Path) -> None:
     assert (trial.recording, trial.stimulus, trial.stop) == ("anna", "song.npy", 5.0)
 
 
+ROUNDED = """onset,duration,stimulus,stimulus_start
+1,3.001,ferry.wav,0
+4,3,ferry.wav,3
+6.998,3,ferry.wav,6
+"""
+
+
+def test_rows_that_overlap_by_rounding_alone_are_cut_with_their_stimulus_and_a_note(folder: Path) -> None:
+    (folder / "stimuli.csv").write_text(ROUNDED)
+    dataset, told = Folder(path=str(folder), rate=RATE, brain="seeg"), []
+    dataset.prepare(Context(log=lambda event: told.append(event["text"])))
+    spans = [(t.start, t.stop, t.stimulus_start, t.stimulus_stop) for t in dataset.trials()]
+    expected = [(1.0, 4.001, 0.0, 3.001), (4.001, 7.0, 3.001, 6.0), (7.0, 9.998, 6.002, 9.0)]
+    np.testing.assert_allclose(spans, expected, atol=1e-9)
+    assert [trial.id for trial in dataset.trials()] == ["anna/1", "anna/2", "anna/3"]
+    assert told == [
+        "2 trials, the first of them anna/2, begin up to 5 ms before the last one ends (rounding), cut there"
+    ]
+
+
+def test_what_overlaps_by_more_than_rounding_is_refused(folder: Path) -> None:
+    (folder / "stimuli.csv").write_text(ROUNDED.replace("6.998", "6.99"))
+    assert "row 4 begins at 6.99 s, while stimuli.csv, row 3 lasts until 7 s" in refusal(folder).cause
+    (folder / "stimuli.csv").write_text("onset,duration,stimulus\n1,3,ferry.wav\n3.998,0.004,bread.wav\n")
+    assert "row 3 begins at 3.998 s" in refusal(folder).cause  # nothing would be left of it
+
+
 @pytest.mark.parametrize(
     ("text", "cause", "remedy"),
     [
@@ -156,3 +183,10 @@ def test_trials_are_cut_around_gaps() -> None:
     ]
     assert around_gaps([trial], []) == [trial]
     assert around_gaps([trial], [(0.0, 60.0)]) == []
+
+
+@pytest.mark.parametrize("name", ["stimuli.csv", "stimuli.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_header_says_which_delimiter_is_meant(folder: Path, name: str, delimiter: str) -> None:
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + TABLE.replace(",", delimiter).replace("\n", "\r\n").encode())
+    assert [trial.stimulus for trial in prepared(folder).trials()] == ["ferry.wav", "bread.wav", "ferry.wav"]

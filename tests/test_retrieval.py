@@ -16,7 +16,7 @@ from braindecode_hub.metrics import similarity
 from braindecode_hub.parts import ranks
 from braindecode_hub.parts.ridge import Ridge
 from braindecode_hub.refits import predict_side, training_targets
-from braindecode_hub.scoring import Scored, Units
+from braindecode_hub.scoring import Scored, Units, difference
 from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Context, Prediction, Space
 
@@ -136,6 +136,14 @@ def test_a_planted_signal_has_a_small_p_and_an_interval_around_its_value() -> No
     assert abs(null[1:].mean() - 1 / 40) < 0.01
 
 
+def test_no_interval_of_a_rank_begins_above_the_first_place() -> None:
+    target, predicted = noisy(np.random.default_rng(4), 40, 1.5)
+    entry, _, _ = retrieval.score(METRICS["mean_rank"], retrieval.pools(units(target, predicted), np.zeros(())), 0)
+    assert 1.0 <= entry["ci95"][0] < entry["value"] < entry["ci95"][1] < 3.0
+    few = units(target, target + (np.arange(40) == 3)[:, None, None] * (target[4] - target[3]))
+    assert retrieval.score(METRICS["mean_rank"], retrieval.pools(few, np.zeros(())), 0)[0]["ci95"][0] == 1.0
+
+
 def test_averaging_over_subjects_helps_and_keeps_one_query_a_stimulus() -> None:
     rng = np.random.default_rng(5)
     target = np.tile(rng.standard_normal((30, 10, 3)), (6, 1, 1))
@@ -160,6 +168,57 @@ def test_context_helps_where_windows_share_a_presentation_and_never_without() ->
         ]
     assert hits["shared"][1] > hits["shared"][0] + 0.1
     assert hits["alone"][1] == hits["alone"][0]
+
+
+def signal_free(seed: int, lengths: list[int], flavour: float = 0.0) -> Units:
+    """Presentations of so many windows; those of one have a flavour in common, and so have their predictions."""
+    rng = np.random.default_rng(seed)
+    trials = [(f"t{k}", f"s{k}") for k, count in enumerate(lengths) for _ in range(count)]
+
+    def windows() -> Array:
+        own = [rng.standard_normal((10, 3)) * flavour + rng.standard_normal((count, 10, 3)) for count in lengths]
+        return np.concatenate(own)
+
+    return units(windows(), windows(), trials=trials)
+
+
+def test_context_gives_nothing_to_long_presentations_for_being_long() -> None:
+    """The best of ten windows is better than the best of one, without any brain: that must not count as a hit."""
+    found = []
+    for seed in range(60):
+        asked = retrieval.ask("context", signal_free(seed, [10] + [1] * 10), np.zeros(()))
+        entry, _, _ = retrieval.score(ranks.Top10Context(), asked, seed)
+        found.append(entry["value"] - entry["chance"])
+    assert abs(np.mean(found)) < 0.08, "0.25 when the best windows are compared as they are"
+
+
+def test_context_is_right_or_wrong_by_presentations_and_so_are_its_p_and_its_interval() -> None:
+    """Signal-free windows of one trial err alike: exchanged one by one, a quarter of such data had p up to .05."""
+    found, covered = [], []
+    for seed in range(80):
+        asked = retrieval.ask("context", signal_free(seed, [10] * 5, flavour=0.7), np.zeros(()))
+        entry, per_query, null = retrieval.score(ranks.Top10Context(), asked, seed)
+        assert null[0] == pytest.approx(entry["value"]) == per_query.mean()
+        assert entry["ci95"] is None
+        found.append(entry["p"])
+        asked = retrieval.ask("context", signal_free(seed, [6] * 12, flavour=0.7), np.zeros(()))
+        low, high = retrieval.score(ranks.Top10Context(), asked, seed)[0]["ci95"] or (0.0, 1.0)
+        covered.append(low <= 10 / 72 <= high)
+    assert np.mean(np.array(found) <= 0.05) <= 0.13
+    assert np.mean(covered) >= 0.9
+
+
+def test_few_presentations_bound_the_p_of_context_and_give_no_interval() -> None:
+    target, predicted = noisy(np.random.default_rng(4), 40, 1.0)
+    some = units(target, predicted, trials=[(f"t{k // 20}", f"s{k // 20}") for k in range(40)])
+    asked = retrieval.ask("context", some, np.zeros(()))
+    entry, per_query, _ = retrieval.score(ranks.Top1Context(), asked, 0)
+    assert entry["value"] > 0.9
+    assert entry["p"] == entry["smallest_p"] == pytest.approx(0.5)
+    assert entry["ci95"] is None
+    assert len(set(retrieval.clusters(asked) or ())) == 2
+    assert difference(per_query, 1 - per_query, None, 0, clusters=retrieval.clusters(asked))["ci95"] is None
+    assert retrieval.clusters(retrieval.ask("each", some, np.zeros(()))) is None
 
 
 def test_words_add_up_the_probability_of_equal_words() -> None:
@@ -310,3 +369,9 @@ def test_a_decoder_of_one_subject_says_why_it_cannot_stand_beside_a_held_out_sub
 def test_candidates_say_where_they_are_from() -> None:
     one = Candidate(np.zeros((2, 2), np.float32), "story", 1.0, 4.0)
     assert (one.media, one.text, RETRIEVAL) == (None, "", "retrieval")
+
+
+@pytest.mark.parametrize(("name", "enough"), [("top1", 2), ("top5", 6), ("mean_rank", 2)])
+def test_a_share_of_hits_can_fail_only_among_more_candidates_than_count_as_hits(name: str, enough: int) -> None:
+    assert METRICS[name].can_fail(enough)
+    assert not METRICS[name].can_fail(enough - 1)

@@ -12,8 +12,9 @@ from toy import RATE, Decimate, Doctored, toy_fold, toy_study
 from braindecode_hub.chain import Chain
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import load_arrays, save_arrays
+from braindecode_hub.fitted import unfitted
 from braindecode_hub.parts.ridge import Ridge
-from braindecode_hub.study import Study, unfitted
+from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Context
 from braindecode_hub.view import View, Window
 

@@ -14,12 +14,14 @@ import pytest
 import scipy.io
 
 import braindecode_hub as bdh
+from braindecode_hub import metrics
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import save_arrays
-from braindecode_hub.judging import Scores, score, score_file
+from braindecode_hub.judging import Scores, score
 from braindecode_hub.metrics import correlation_over_presentations, presentation_pairs
 from braindecode_hub.reading import open_arrays, read_table
 from braindecode_hub.runfolder import Run
+from braindecode_hub.scorefile import score_file
 
 RATE = 20.0
 
@@ -180,6 +182,17 @@ def test_overlap_does_not_make_noise_significant() -> None:
     assert naive >= 6
 
 
+def test_starts_in_milliseconds_are_refused_where_the_targets_overlap() -> None:
+    predicted, target = pair()
+    cut = [windows(x, 80, 10) for x in (predicted, target)]
+    starts = np.arange(len(cut[0])) * 10 / RATE
+    assert said(score(*cut, rate=RATE, start=starts), "windows overlap")
+    with pytest.raises(HubError, match="share 88 % of their targets"):
+        score(*cut, rate=RATE, start=1000 * starts)
+    apart = [windows(x, 80, 100) for x in (predicted, target)]
+    assert score(*apart, rate=RATE, start=np.arange(len(apart[0])) * 100 / RATE).metrics["unit"]["n"] == len(apart[0])
+
+
 def test_windows_that_follow_each_other_are_one_stretch() -> None:
     predicted, target = pair(snr=1.0, frames=2000)
     found = score(predicted.reshape(200, 10, 4), target.reshape(200, 10, 4), rate=RATE)
@@ -226,6 +239,39 @@ def test_a_copied_target_a_constant_and_too_few_units_are_said() -> None:
     assert said(score(x + 1 * rng.standard_normal(x.shape), x, train=x), "30 of 30 test targets are among the training")
 
 
+@pytest.mark.parametrize("scale", [1e-13, 1e-6, 1e6])
+def test_teslas_score_like_any_other_unit(scale: float) -> None:
+    """What is equal, and what overlaps, is told by the targets' own spread."""
+    rng = np.random.default_rng(0)
+    target = np.stack([smooth(rng, 60) for _ in range(20)])
+    predicted = target + np.stack([2 * smooth(rng, 60) for _ in range(20)])
+    one, other = score(predicted, target, rate=RATE), score(scale * predicted, scale * target, rate=RATE)
+    assert other.warnings == one.warnings
+    assert other.metrics["unit"]["n"] == one.metrics["unit"]["n"] == 20
+    np.testing.assert_allclose(other["correlation"]["value"], one["correlation"]["value"], atol=1e-4)
+    assert other["correlation"]["p"] == one["correlation"]["p"]
+    assert said(score(scale * target, scale * target, rate=RATE), "LEAK? in 20 of 20")
+
+
+def test_a_classifiers_choices_are_no_copied_targets() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 10, 60)
+    chosen = np.where(rng.random(60) < 0.4, true, rng.integers(0, 10, 60))
+    found = score(np.eye(10)[chosen], np.eye(10)[true])
+    assert found.metrics["flags"] == []
+    assert any("a choice" in note for note in found.notes)
+    assert score(np.eye(10)[chosen] == 1, np.eye(10)[true] == 1).metrics["scores"] == found.metrics["scores"]
+
+
+def test_a_target_without_contrast_and_turned_axes_are_said() -> None:
+    predicted, target = pair()
+    assert said(score(predicted, np.full_like(target, 3.0), rate=RATE), "constant in 1 of 1")
+    lost = score(predicted + 1e9, target + 1e9, rate=RATE)
+    assert said(lost, "constant in 1 of 1")
+    assert lost.metrics["flags"] == []
+    assert said(score(predicted.T, target.T, rate=RATE), "axes turned")
+
+
 def test_the_judge_claims_nothing_about_what_it_cannot_see() -> None:
     assert any("Hungarian" in line and line.startswith("not visible") for line in score(*pair(), rate=RATE).notes)
 
@@ -246,6 +292,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "metric": ({"metrics": ["core/corelation"]}, "unknown metric"),
     "media": ({"metrics": ["audio_seeg/stoi"]}, "needs sound or pictures"),
     "both": ({"rate": RATE, "static": True}, "both a rate and static"),
+    "start": ({"start": ["soon"] * 10}, "start holds <U4, not numbers"),
+    "stop": ({"start": np.arange(10.0), "stop": np.arange(10.0) - 1}, "stops before it starts"),
+    "train": ({"train": np.ones((5, 3))}, "training targets have 3 bins, the test side 4"),
+    "center nan": ({"center": np.full(4, np.nan)}, "centre holds NaN"),
+    "unit": ({"rate": RATE, "unit_s": np.inf}, "a unit has inf s"),
+    "seed": ({"seed": -1}, "the seed is -1"),
+    "huge": ({"target": np.full((10, 4), 1e300)}, "target reaches 1e\\+300"),
+    "tiny": ({"predicted": np.full((10, 4), 1e-300)}, "predicted reaches 1e-300"),
 }
 
 
@@ -338,6 +392,14 @@ def test_names_that_are_not_clear_are_listed_and_can_be_chosen(tmp_path: Path) -
         score_file(path, rate=RATE)
 
 
+@pytest.mark.parametrize("rate", ["fast", [20.0, 50.0]])
+def test_a_rate_that_is_no_number_is_named(tmp_path: Path, rate: Any) -> None:
+    predicted, target = pair()
+    np.savez(tmp_path / "p.npz", predicted=predicted, target=target, rate=rate)
+    with pytest.raises(HubError, match="'rate' is not one number"):
+        score_file(tmp_path / "p.npz")
+
+
 def test_many_pairs_in_one_file_are_many_stretches(tmp_path: Path) -> None:
     parts = {f"s{n}": pair(n, frames=400 + 50 * n) for n in range(3)}
     np.savez(
@@ -404,6 +466,36 @@ def test_a_split_file_tells_the_sides(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", predicted=predicted, target=target)
     with pytest.raises(HubError, match="30 trials without ids"):
         score_file(tmp_path / "p.npz", split=tmp_path / "split.json")
+    np.savez(tmp_path / "p.npz", predicted=predicted[:12], target=target[:12])
+    assert said(score_file(tmp_path / "p.npz", split=tmp_path / "split.json"), "in the order of the test side")
+    np.savez(tmp_path / "p.npz", predicted=predicted, target=target, trial_id=[f"t{n + 5}" for n in range(30)])
+    assert said(score_file(tmp_path / "p.npz", split=tmp_path / "split.json"), "5 of 30 trials are not in split.json")
+
+
+def test_a_stimulus_that_is_on_several_sides_tells_no_side(tmp_path: Path) -> None:
+    """One long story, split by time: its name is that of training and of test."""
+    rng = np.random.default_rng(0)
+    made = {
+        side: [
+            {
+                "id": f"r/{side}",
+                "recording": "r",
+                "start": 0,
+                "stop": 1,
+                "stimulus": "story",
+                "groups": {"subject": "a"},
+            }
+        ]
+        for side in ("train", "val", "test")
+    }
+    (tmp_path / "split.json").write_text(json.dumps({"folds": [{"fold": 0, "sides": made}]}))
+    np.savez(tmp_path / "p.npz", predicted=rng.random((9, 4)), target=rng.random((9, 4)), stimulus=["story"] * 9)
+    with pytest.raises(HubError, match="'story' on several sides"):
+        score_file(tmp_path / "p.npz", split=tmp_path / "split.json")
+    with pytest.raises(HubError, match="fold 1 of no split"):
+        score_file(tmp_path / "p.npz", fold=1)
+    with pytest.raises(HubError, match="a unit has 0 s"):
+        score_file(tmp_path / "p.npz", unit_s=0.0)
 
 
 # Runs and the command line
@@ -460,3 +552,36 @@ def test_the_command_line_prints_the_table_and_writes_json(tmp_path: Path) -> No
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
     assert "out (2000 × 4)" in wrong.stderr
+
+
+def test_many_trials_need_no_memory_by_the_square_and_no_other_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((600, 8))
+    predicted = target + 2 * rng.standard_normal(target.shape)
+    predicted[5] = 0.0
+    ids = [str(n % 500) for n in range(600)]
+    pools = metrics._draw_pools(500, 3, 0)[:60]
+    own, first = metrics._candidates(ids, 600)
+    candidates, middle = metrics._directions(target[first], np.zeros(8)), np.zeros(8)
+    whole = metrics._ranks(metrics._directions(predicted, middle), candidates, own, pools)
+    assert np.array_equal(metrics._few_ranks(predicted, middle, candidates, own, pools), whole)
+
+    full = score(predicted, target)
+    monkeypatch.setattr("braindecode_hub.scoring.MOST_EXCHANGED", 100)
+    fewer = score(predicted, target)
+    assert any("p is of 100 of the 600 units" in note for note in fewer.notes)
+    for name in ("correlation", "identification", "identification_rank"):
+        assert fewer[name]["value"] == full[name]["value"]
+        assert fewer[name]["ci95"] == full[name]["ci95"]
+        assert fewer[name]["p"] <= 0.001
+
+
+def test_p_of_some_units_is_no_smaller_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("braindecode_hub.scoring.MOST_EXCHANGED", 40)
+    found = []
+    for seed in range(40):
+        rng = np.random.default_rng([7, seed])
+        target, predicted = rng.standard_normal((2, 80, 6))
+        found.append(score(predicted, target, seed=seed)["correlation"]["p"])
+    assert sum(p <= 0.1 for p in found) <= 9  # expected 4
+    assert sum(p <= 0.5 for p in found) <= 29

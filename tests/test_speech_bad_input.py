@@ -141,7 +141,28 @@ def test_windows_longer_than_every_trial_are_refused(
 def test_silence_is_refused(tmp_path: Path, refused: Refused) -> None:
     audio = sound(24)
     cause, remedy = refused(pair(tmp_path / "in", 0 * audio, brain(audio)), BLOCKS)
-    assert "audio is silent" in cause and "sound that was heard" in remedy
+    assert "every stimulus is silent: 'a' (trial a)" in cause and "sounds that were heard" in remedy
+
+
+@pytest.mark.parametrize("how", ["zero", "cancelled", "cancelled but for rounding"])
+def test_trials_of_silence_are_named_and_left_out_before_training(tmp_path: Path, ran: Ran, how: str) -> None:
+    audio = sound(24)
+    folder = pair(tmp_path / "in", audio, brain(audio))
+    (folder / "a.wav").unlink()
+    rows = ["onset,duration,stimulus"]
+    for number in range(6):
+        part = audio[number * 4 * speech.RATE :][: 4 * speech.RATE]
+        if number == 2:
+            rest = np.sign(part) / 32768 if "rounding" in how else 0.0
+            part = 0 * part if how == "zero" else np.stack([part, rest - part], axis=1)
+        soundfile.write(folder / f"s{number}.wav", part, speech.RATE, subtype="FLOAT")
+        rows.append(f"{4 * number},4,s{number}.wav")
+    (folder / "stimuli.csv").write_text("\n".join(rows))
+    code, lines, path = ran(folder, "split.by=stimulus", "split.folds=3", until="prepare")
+    assert code == 0 and path is not None, lines
+    assert [line for line in lines if "silent, and left out: 's2.wav' (trial a/3);" in line]
+    presented = {piece["stimulus"] for side in Run(path).split["folds"][0]["sides"].values() for piece in side}
+    assert presented == {f"s{number}.wav" for number in range(6) if number != 2}
 
 
 def test_stereo_is_averaged_and_said_so(tmp_path: Path, ran: Ran) -> None:
@@ -200,6 +221,31 @@ def played_in_order(run: Run, audio: np.ndarray) -> None:
 
 
 @pytest.mark.slow
+def test_sentences_of_ones_own_table_are_the_transcript_and_what_cannot_fail_is_no_score(
+    tmp_path: Path, ran: Ran
+) -> None:
+    data, audio = tmp_path / "in", sound(24)
+    pair(data, audio, brain(audio))
+    rows = ["onset,duration,stimulus,stimulus_start,sentence"]
+    rows += [f"{4 * k},4,a.wav,{4 * k},This is number {k}." for k in range(6)]
+    (data / "stimuli.csv").write_text("\n".join(rows))
+    asked = "metrics=[core/top10, core/top1, core/top10_averaged]"
+    sets = ("split.by=sentence", "split.folds=3", "window.length_s=2", "window.hop_s=2", "unit_s=2")
+    code, lines, folder = ran(data, *sets, RIDGE, asked, until=None)
+    assert code == 0 and folder is not None, lines
+    run = Run(folder)
+    tested = {piece["groups"]["sentence"] for piece in run.split["folds"][0]["sides"]["test"]}
+    assert {one["text"] for one in run.retrieval[0]["candidates"]} == tested
+    html = (folder / "report.html").read_text()
+    assert "(no transcript)" not in html and min(tested) in html
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [name for name in metrics["scores"] if name.startswith("top")] == ["top1"]
+    for name in ("top10", "top10_averaged"):
+        assert metrics["reasons"][f"scores.{name}"] == "it cannot fail with 4 candidates"
+    assert not any("top10" in some for kind in ("baselines", "controls") for some in metrics[kind].values())
+
+
+@pytest.mark.slow
 def test_a_single_candidate_gives_no_score_and_says_why(tmp_path: Path, ran: Ran) -> None:
     data = tmp_path / "in"
     data.mkdir()
@@ -217,3 +263,31 @@ def test_a_single_candidate_gives_no_score_and_says_why(tmp_path: Path, ran: Ran
     assert metrics["reasons"]["scores.top1"] == "only one test candidate"
     html = (folder / "report.html").read_text()
     assert "Nothing was retrieved: only one test candidate" in html
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "encoder.0.rate=0",
+        "encoder.2.clamp=0",
+        "encoder.3.hidden=0",
+        "encoder.3.shift_s=-1",
+        "encoder.3.shift_s=9",
+        "encoder.3.dropout=-1",
+        "encoder.3.subject_dropout=2",
+        "decoder.batch_size=0",
+        "decoder.rate=-1",
+        "decoder.validate_every=0",
+        "decoder.tower_depth=0",
+        "decoder.lag_step_s=0",
+        "targets.mel.0.rate=0",
+        "unit_s=-1",
+    ],
+)
+def test_a_value_that_nothing_can_be_made_of_is_one_line(tmp_path: Path, ran: Ran, given: str) -> None:
+    """Each of these was a traceback, or was taken as it is."""
+    data = pair(tmp_path / "data", sound(50))
+    code, lines, _ = ran(data, BLOCKS, *TINY, given, preset=None)
+    [told] = [line for line in lines if "Error: " in line]
+    assert code != 0
+    assert given.split("=")[0].split(".")[-1] in told or "rate" in given, told

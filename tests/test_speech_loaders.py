@@ -277,8 +277,8 @@ class TestBroderick:
 def gwilliams(root: Path, *, late: float = 0.0, spoil: dict[str, str] | None = None) -> Path:
     """Write two subjects of two sessions and two stories: .con files without content, real events and sounds."""
     description(root)
-    for story in ("lw1", "easy_money"):
-        wav(root / "stimuli" / "audio" / f"{story}_0.wav")
+    for seed, story in enumerate(("lw1", "easy_money")):  # equal sounds are one stimulus, whatever they are called
+        wav(root / "stimuli" / "audio" / f"{story}_0.wav", seed=seed)
     for subject in ("01", "02"):
         for session in ("0", "1"):
             for task, story in (("0", "lw1"), ("2", "easy_money")):

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from braindecode_hub.errors import HubError  # noqa: E402
 from braindecode_hub.types import Context  # noqa: E402
 from braindecode_hub_speech_wav2vec.layout import grid_weights, layouts, places  # noqa: E402
+from braindecode_hub_speech_wav2vec.report_sensors import NO_MAP  # noqa: E402
 from braindecode_hub_speech_wav2vec.simpleconv import PAPER, SMALL, SimpleConv  # noqa: E402
 from braindecode_hub_speech_wav2vec.simpleconv_encoder import SimpleConvEncoder  # noqa: E402
 
@@ -238,3 +239,13 @@ def test_the_encoder_saves_and_loads() -> None:
     assert np.array_equal(again.encode(batch.brain, batch), step.encode(batch.brain, batch))
     attended = step.sensor_attention(batch.positions[0])
     assert attended.shape == (11,) and attended.sum() == pytest.approx(1.0) and not attended[8:].any()
+
+
+def test_a_montage_without_any_position_is_attended_to_by_the_numbers_of_its_sensors() -> None:
+    """So says the report's line where no map can be drawn; to say that nothing was attended to would not be so."""
+    step = SimpleConvEncoder(hidden=8)
+    step.build(6, Context(), ["a"], dims=4, rate=50.0)
+    x = np.random.default_rng(0).standard_normal((1, 6, 200)).astype(np.float32)
+    louder = x * np.float32([1, 1, 1, -2, 1, 1])[None, :, None]
+    assert np.abs(step.encode(x) - step.encode(louder)).max() > 1e-4
+    assert "by their number" in NO_MAP

@@ -318,7 +318,7 @@ def test_sensors_without_places_have_no_map(tmp_path: Path) -> None:
     run = fake(tmp_path / "run")
     attend(run.path, SUBJECTS, placed=False)
     html = parts(run)["Sensors that were attended to"]
-    assert "no known positions" in html and "<img" not in html
+    assert "placed them by their number" in html and "<img" not in html
 
 
 def test_hostile_transcripts_and_names_are_text(tmp_path: Path) -> None:

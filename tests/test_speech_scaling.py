@@ -11,6 +11,7 @@ import pytest
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.types import Array, Batch, Context, Recording, Signal
+from braindecode_hub_speech_wav2vec.detrend import Detrend
 from braindecode_hub_speech_wav2vec.resample import Resample
 from braindecode_hub_speech_wav2vec.scaling import RobustScaler, RobustScaling
 
@@ -20,6 +21,17 @@ def rng() -> np.random.Generator:
 
 
 # Robust scaling
+
+
+def test_a_dead_electrode_stays_dead_behind_detrending_and_scaling() -> None:
+    """It stands still at some voltage: what rounding leaves of its trend must not become as large as the others."""
+    x = rng().standard_normal((2, 3, 200)).astype(np.float32)
+    x[:, 1] = 5.0
+    flat = Detrend().encode(x)
+    assert not flat[:, 1].any()
+    assert flat[:, 0].std() > 0.5
+    scaled = RobustScaler().fit(np.moveaxis(flat, 1, 2).reshape(-1, 3))
+    assert scaled.scale_[1] == 1.0
 
 
 def test_the_scaler_takes_the_middle_and_the_quartiles_of_what_is_in_order() -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.splits import Fold, Split, check_fold, merge, split_from_config
+from braindecode_hub.splits import SIDES, Fold, Split, check_fold, merge, split_from_config
 from braindecode_hub.types import Trial
 
 BY = [
@@ -373,3 +373,16 @@ def test_merged_intervals_cover_the_same_seconds_and_do_not_overlap(pairs: list[
     for start, stop in some:
         assert any(low <= start and stop <= high for low, high in merged)
     assert {edge for pair in merged for edge in pair} <= {edge for pair in some for edge in pair}
+
+
+def test_a_sentence_is_the_same_in_whatever_case_and_punctuation_a_table_writes_it() -> None:
+    """Two spellings of one sentence, spoken twice: they must not stand on two sides."""
+    spellings = ["{} cats sat.", "{} CATS sat", "\u201c{} cats, sat!\u201d", "  {} cats\tsat"]
+    said = [way.format(name) for name in ("Two", "Six", "Ten", "No", "All", "Our") for way in spellings]
+    found = [
+        Trial(f"t{k}", "r", 4.0 * k, 4.0 * k + 3.0, f"sound{k}", 0.0, 3.0, {"subject": "a", "sentence": text})
+        for k, text in enumerate(said)
+    ]
+    for fold in Split(("sentence",), folds=4).make(found):
+        sides = [{trial.groups["sentence"].strip(' "\u201c')[:2].lower() for trial in fold.side(s)} for s in SIDES]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 6

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ from braindecode_hub.errors import HubError
 from braindecode_hub.facts import facts_of
 from braindecode_hub.figures import png
 from braindecode_hub.files import load_arrays, save_arrays, write_whole
+from braindecode_hub.fitted import STATE, Fitted, unfitted
 from braindecode_hub.manager import Manager
 from braindecode_hub.newcomer import by_media, given_to, whom
 from braindecode_hub.overlap import check_overlap
 from braindecode_hub.pipeline import Config, build, pipeline_part
-from braindecode_hub.predict_run import FITTED, new_data, refuse_full, same_data, whole_folder
-from braindecode_hub.prediction import check_plugins, states_of
+from braindecode_hub.predict_run import FITTED, new_data, same_data
+from braindecode_hub.prediction import check_plugins, mark_of, states_of
 from braindecode_hub.results import Looks
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runwriting import as_json
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import STATE, Fitted, unfitted
 from braindecode_hub.types import Event
+from braindecode_hub.wholefolder import new_folder, refuse_full, whole_folder
 
 
 @dataclass
@@ -72,9 +74,9 @@ def adapt_run(
     check_plugins(run, manager)
     if run.status not in FITTED:
         raise HubError(f"{run.path.name} is unfinished: it is {run.status}", "finish it: `run … --resume`")
-    if not minutes > 0:
-        raise HubError(f"--minutes is {minutes:g}", "give more than 0", usage=True)
-    target = out if out is not None else run.path / "adaptations" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    if not (minutes > 0 and math.isfinite(minutes)):
+        raise HubError(f"--minutes is {minutes:g}", "give a number above 0", usage=True)
+    target = out if out is not None else new_folder(run.path / "adaptations")
     refuse_full(target)
     config = {**pipeline_part(run.config), "dataset": new_data(run, data, sets, manager, stimuli=True)["dataset"]}
     ctx = context(
@@ -109,6 +111,8 @@ class _Adaptation:
         trials = list(pipeline.dataset.trials())
         self.subject, self.fold = whom(run, trials, subject, fold, theirs=self.shared or self.own)
         self.study = Listener(pipeline, ctx, self.subject)
+        for note in self.study.notes():
+            ctx.log({"kind": "note", "text": note})
         given = given_to(run, self.fold) if self.shared else []
         also, self.unseen = by_media(run, given if not self.own else [], pipeline, manager, ctx)
         self.minutes: Minutes = divide(self.study.trials, self.study.split, given, also)
@@ -123,7 +127,7 @@ class _Adaptation:
                 f"{asked:g} minutes are less than one window of {self.window_s:g} s", "give more: --minutes", usage=True
             )
         counts = ladder(asked, self.minutes.available)
-        rung(self.minutes, counts[-1], self.window_s, self.study.split)
+        folds = self._folds(counts)
         bench = Bench(self.study, self.whole, self.ctx.seed)
         rungs = []
         if self.shared:
@@ -132,12 +136,8 @@ class _Adaptation:
             self.units = bench.check(items, self.minutes)
             rungs.append(Rung(0.0, UNKNOWN))
             bench.score(rungs[0], items)
-        for number, count in enumerate(counts):
-            self.ctx.log({"kind": "progress", "stage": "adapt", "done": number, "total": len(counts)})
-            try:
-                fold = rung(self.minutes, count, self.window_s, self.study.split)
-            except HubError:  # too short for a rung of its own; the last one was tried above
-                continue
+        for number, (count, fold) in enumerate(folds.items()):
+            self.ctx.log({"kind": "progress", "stage": "adapt", "done": number, "total": len(folds)})
             rungs.append(self._rung(bench, count, fold))
         self.ctx.log({"kind": "progress", "stage": "adapt", "done": 1, "total": 1})
         return rungs
@@ -188,14 +188,31 @@ class _Adaptation:
         fitted.load_state(arrays, info["values"])
         return fitted
 
+    def _folds(self, counts: Sequence[float]) -> dict[float, Fold]:
+        """Return what each rung learns from: those too short for one are left out, and those that equal the next.
+
+        HubError if the last one is too short.
+        """
+        last, found = rung(self.minutes, counts[-1], self.window_s, self.study.split), dict[float, Fold]()
+        for count in counts[:-1]:
+            with suppress(HubError):
+                found[count] = rung(self.minutes, count, self.window_s, self.study.split)
+        found[counts[-1]] = last
+        rising = [*found]
+        return {
+            count: fold
+            for count, fold in found.items()
+            if count == rising[-1] or found[rising[rising.index(count) + 1]] != fold
+        }
+
     def _rung(self, bench: Bench, count: float, fold: Fold) -> Rung:
         """Learn from one fold and score it, with the linear baseline on the same minutes beside it."""
         study, ctx = self.study, replace(self.ctx, out=None)
         found = Rung(count, ADAPTED if self.shared else ALONE, seconds(fold.train), seconds(fold.val))
         found.trials = len(fold.train) + len(fold.val)
-        train, val = study.view(fold, "train"), study.view(fold, "val")
+        train, val, why = study.view(fold, "train"), study.view(fold, "val"), ""
         if self.shared:
-            found.fitted = adapted(self._loaded(), train, val, ctx)
+            found.fitted, why = adapted(self._loaded, train, val, ctx)
         else:
             new = unfitted(study.pipeline)
             chain = study.pipeline.encoder.after(study.pipeline.encoder.continuous_part())
@@ -204,6 +221,9 @@ class _Adaptation:
         items = bench.items(found.fitted)
         self.units = bench.check(items, self.minutes)
         bench.score(found, items)
+        if why:
+            found.how = UNKNOWN
+            found.reasons["how"] = f"the shared fit stays as it is: {why}"
         bench.beside(found, fold, ctx)
         return found
 
@@ -219,7 +239,7 @@ class _Adaptation:
             recording = self.study.pipeline.dataset.recording(first.recording)
             rates = {target: self.study.rate(target) for target in self.study.pipeline.targets}
             facts = facts_of(recording, (first.start, first.stop), rates, [self.subject])
-            save_arrays(folder / name, arrays, {"values": values, "facts": facts})
+            save_arrays(folder / name, arrays, {"values": values, "facts": facts, "of": mark_of(self.run)})
         return {
             "minutes": round(one.minutes, 4),
             "how": one.how,

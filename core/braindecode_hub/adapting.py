@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from braindecode_hub.calibration import Minutes
 from braindecode_hub.chain import Chain
 from braindecode_hub.comparisons import others
 from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items, Judge
+from braindecode_hub.fitted import Fitted
 from braindecode_hub.interfaces import Decoder
+from braindecode_hub.metrics import similarity
 from braindecode_hub.parts.ridge import Ridge
 from braindecode_hub.pipeline import Pipeline, short
 from braindecode_hub.refits import training_targets
 from braindecode_hub.scoring import difference
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import Fitted, Study
-from braindecode_hub.types import Array, Context, Trial
+from braindecode_hub.study import Study
+from braindecode_hub.types import Array, Batch, Context, Trial
 from braindecode_hub.view import View
 
 UNKNOWN, ADAPTED, ALONE = "unknown subject", "adapted", "fitted alone"
 """How a rung came about: the shared fit as it is, the shared fit adapted, a fit on these minutes and nothing else."""
+FEWEST = 4
+"""Different validation windows without which a shared fit stays as it is."""
+SAME = 0.999
+"""Targets whose cosine is at least this are one and the same."""
 SILENT = "scores of rendered media are left out of a curve over minutes"
 
 
@@ -66,16 +74,55 @@ class Rung:
     reasons: dict[str, str] = field(default_factory=dict)
     fitted: Fitted | None = None
     per_unit: dict[str, Array] = field(default_factory=dict)
+    clusters: dict[str, list[str]] = field(default_factory=dict)
 
 
-def adapted(fitted: Fitted, train: View, val: View, ctx: Context) -> Fitted:
-    """Let a shared fit learn a new subject from its views, in place; what all subjects share is not touched."""
+def adapted(load: Callable[[], Fitted], train: View, val: View, ctx: Context) -> tuple[Fitted, str]:
+    """Let a shared fit learn a new subject from its views; return it, or as it was, and why: few minutes do no harm.
+
+    `load` returns the fit as it was saved. What all subjects share is not touched. What was learned is kept if
+    validation windows surely match their own targets better than before (paired, one-sided t test at 5 %).
+    """
+    before = matched(load(), val)
+    if len(before) < FEWEST:
+        return load(), f"{len(before)} different validation windows do not tell if it helps; {FEWEST} are needed"
+    fitted = load()
+    views = {"train": train, "val": val}
     for name, chain in fitted.targets.items():
-        train, val = (view.with_targets(name, *chain.steps) for view in (train, val))
-    fitted.frozen.adapt(train, val, ctx)
-    train, val = train.through(*fitted.frozen.steps), val.through(*fitted.frozen.steps)
-    fitted.decoder.adapt(train, val, ctx, encoder=fitted.tail)
-    return fitted
+        views = {side: view.with_targets(name, *chain.steps) for side, view in views.items()}
+    fitted.frozen.adapt(views["train"], views["val"], ctx)
+    views = {side: view.through(*fitted.frozen.steps) for side, view in views.items()}
+    fitted.decoder.adapt(views["train"], views["val"], ctx, encoder=fitted.tail)
+    more = matched(fitted, val) - before
+    spread = float(more.std(ddof=1)) / math.sqrt(len(more))
+    if more.mean() > spread * float(scipy.stats.t.ppf(0.95, len(more) - 1)):
+        return fitted, ""
+    return load(), f"on {len(more)} validation windows the adapted fit is not surely better"
+
+
+def matched(fitted: Fitted, val: View) -> Array:
+    """Return by how much each different validation window is more like its own target than like others: (windows,).
+
+    In cosines, in the space that candidates are compared in. Of windows with equal targets the first counts.
+    """
+    main = next(iter(fitted.targets))
+    pairs = [_pair(fitted, batch, main) for batch in val.batches(64)]
+    predicted, target = (np.concatenate(some) for some in zip(*pairs, strict=True))
+    alike = similarity(target, target) > SAME
+    first = np.flatnonzero(np.argmax(alike, axis=1) == np.arange(len(target)))
+    scores = similarity(target[first], predicted[first])
+    others = (scores.sum(axis=1) - scores.diagonal()) / max(1, len(first) - 1)
+    return np.asarray(scores.diagonal() - others, np.float64)
+
+
+def _pair(fitted: Fitted, batch: Batch, main: str) -> tuple[Array, Array]:
+    """Return what is predicted for a batch and what is true, in the space that is compared."""
+    found, true = fitted.decode(batch), fitted.targets[main].encode(batch.target[main])
+    learned = fitted.decoder.learned_space
+    if learned is None:
+        return found[main], np.asarray(true)
+    [placed] = fitted.decoder.embed(true).values()
+    return found[learned.name], placed
 
 
 class Bench:
@@ -115,7 +162,12 @@ class Bench:
     def score(self, rung: Rung, items: Items) -> None:
         """Score a rung's predictions, in full."""
         done = self.judge.evaluate(items)
-        rung.scores, rung.per_unit, rung.reasons = done.scores, done.per_unit, done.reasons
+        rung.scores, rung.per_unit, rung.reasons, rung.clusters = (
+            done.scores,
+            done.per_unit,
+            done.reasons,
+            done.clusters,
+        )
 
     def beside(self, rung: Rung, fold: Fold, ctx: Context) -> None:
         """Fit the linear baseline, and what else works for one subject, on the same minutes alone; score each alike."""
@@ -123,15 +175,14 @@ class Bench:
         train, val = self.study.view(fold, "train"), self.study.view(fold, "val")
         for name, decoder in self.alone.items():
             try:
-                fresh = type(decoder)(**decoder.configuration())
-                alone = self.study.fit_views(train, val, silent, fresh, Chain())
+                alone = self.study.fit_views(train, val, silent, decoder.fresh(), Chain())
             except HubError as problem:
                 rung.reasons[f"baselines.{name}"] = problem.cause
                 continue
             found = self.judge.values(self.items(alone), media=False)
             rung.baselines[name] = {score: float(np.mean(values)) for score, values in found.items()}
             rung.differences[name] = {
-                score: difference(rung.per_unit[score], values, None, self.seed)
+                score: difference(rung.per_unit[score], values, None, self.seed, clusters=rung.clusters.get(score))
                 for score, values in found.items()
                 if score in rung.per_unit and len(rung.per_unit[score]) == len(values)
             }

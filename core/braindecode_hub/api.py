@@ -11,11 +11,11 @@ from braindecode_hub.adapt_run import Adapted, adapt_run
 from braindecode_hub.catalogue import PipelineEntry
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError, did_you_mean
-from braindecode_hub.form import read_config
+from braindecode_hub.form import OPTIONS, read_config
 from braindecode_hub.inspection import READ_S, Inspection, inspect_dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import Progress
-from braindecode_hub.pipeline import Config, build_dataset, dataset_only, pipeline_part, resolve
+from braindecode_hub.pipeline import KEYS, Config, build_dataset, dataset_only, pipeline_part, resolve
 from braindecode_hub.predict_run import Predicted, predict_run
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runner import Options, Until, run_pipeline
@@ -29,8 +29,8 @@ def run(
     data: str | None = None,
     set: Mapping[str, Any] | Sequence[str] = (),
     subjects: Sequence[str] | None = None,
-    seed: int = 0,
-    folds: int = 1,
+    seed: int | None = None,
+    folds: int | None = None,
     device: str = "auto",
     out: str | Path = "runs",
     resume: bool = False,
@@ -44,9 +44,9 @@ def run(
 ) -> Run:
     """Run a pipeline by name (or a config.yaml by path) and return its Run; the arguments are the CLI's options.
 
-    `jobs`: processes for the controls; more than one needs the caller's script to be importable (Python's
-    `if __name__ == "__main__":`). `set`: {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises
-    HubError for every expected mistake.
+    `seed` and `folds`: by default what a config.yaml says, else 0 and 1. `jobs`: processes for the controls; more than
+    one needs the caller's script to be importable (Python's `if __name__ == "__main__":`). `set`:
+    {"decoder.lags_s": [0, 0.2]}, or the CLI's "key=value" texts. Raises HubError for every expected mistake.
     """
     manager = Manager() if manager is None else manager
     config, options = configure(
@@ -180,15 +180,25 @@ def configure(
         path = path / "config.yaml" if path.is_dir() else path
         stored = read_config(path)
         how = stored.pop("run", {}) or {}
+        if preset is not None:
+            raise HubError(
+                f"{path} is a whole configuration: no preset can change it", "leave --preset out", usage=True
+            )
+        for given, keys, where in ((stored, ("pipeline", *KEYS), ""), (how, OPTIONS, "run.")):
+            for key in given:
+                if key not in keys:
+                    raise HubError(f"{path}: unknown key '{where}{key}'", did_you_mean(key, keys), usage=True)
         entry = manager.catalogue.pipeline(stored["pipeline"])
         config = resolve(entry, manager, data=data, sets=sets, base=pipeline_part(stored))
-        options |= {key: how[key] for key in ("seed", "folds", "dev") if key in how}
+        options |= {key: how[key] for key in ("seed", "folds") if options.get(key) is None and key in how}
+        options["dev"] = options.get("dev") or how.get("dev", False)
         options["subjects"] = options["subjects"] or how.get("subjects")
         preset = how.get("preset")
     else:
         config = resolve(manager.catalogue.pipeline(str(name)), manager, preset=preset, data=data, sets=sets)
         stored = {"pipeline": str(name)}
     subjects = options.pop("subjects")
+    options = {key: value for key, value in options.items() if value is not None}
     chosen = tuple(subjects) if subjects is not None else None
     return {"pipeline": stored["pipeline"], **config}, Options(preset=preset, subjects=chosen, **options)
 

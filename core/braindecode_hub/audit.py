@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from braindecode_hub.copies import duplicates, few_rows
 from braindecode_hub.design import Entry, Finding, entries_of_fold, entries_of_table, findings, unread
 from braindecode_hub.errors import HubError
 from braindecode_hub.files import write_whole
@@ -23,9 +23,8 @@ from braindecode_hub.types import Array
 
 NEAR_S = 1.0
 REFITS = 20
-ALIKE = 0.999
-"""Centred rows of a higher cosine are near-duplicates."""
-ROWS = 512
+LONG_S = 200.0
+"""A trial of so many whole seconds may be one of milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,8 @@ def audit(
     HubError where no sides are told, and what the files raise.
     """
     given = dict(fields or {})
+    if not near_s >= 0:
+        raise HubError(f"{near_s:g} s are near", "give seconds, 0 or more", usage=True)
     if path is None and split is None:
         raise HubError("nothing to audit", "name a run folder, a table or arrays, or --split split.json", usage=True)
     arrays = None if path is None or not _is_arrays(Path(path)) else open_arrays(path)
@@ -208,10 +209,15 @@ def _content(
         raise HubError(f"{features} has no array of {len(entries)} trials", "name it: --field features=KEY", usage=True)
     found: list[Finding] = []
     if target is not None:
-        level = "fact" if closed_set or _are_classes(target, entries) else "leak"
-        found += duplicates("target", target, entries, level)
+        known = closed_set or _are_classes(target, entries)
+        few = None if known else few_rows(target, entries)
+        found += [few] if few is not None else duplicates("target", target, entries, "fact" if known else "leak")
     if x is not None:
         found += duplicates("features", x, entries, "leak")
+    else:
+        unseen.append("copies of features, and refits on them: no array of features was given")
+    for some in (opened, other):
+        unseen.extend(f"{key}: it {why}" for key, why in (some.refused if some is not None else {}).items())
     if target is None:
         unseen.append("refits: no array of targets was given")
         return found, []
@@ -238,36 +244,6 @@ def _array(role: str, files: Iterable[Foreign], given: Mapping[str, str], count:
     return None
 
 
-def duplicates(name: str, array: Array, entries: Sequence[Entry], level: str = "leak") -> list[Finding]:
-    """Return equal and nearly equal rows of `array` (trials, …) on two sides, the test side's counted.
-
-    Equal: the same bytes. Nearly equal: cosine of the centred rows above .999. Trials whose stimulus has the same name
-    on both sides are left to the rule for stimuli.
-    """
-    flat = np.asarray(array, np.float32).reshape(len(array), -1)
-    sides = np.array([entry.side for entry in entries])
-    train, test = np.flatnonzero(sides != "test"), np.flatnonzero(sides == "test")
-    train = train[np.isin(sides[train], ("train", "val"))]
-    if flat.shape[1] < 2 or not len(train) or not len(test):
-        return []
-    digest = [hashlib.sha256(row.tobytes()).digest() for row in flat]
-    known = {digest[n] for n in train}
-    same = {int(n) for n in test if digest[n] in known}
-    wave = flat - flat[train].mean(axis=0)
-    norm = np.linalg.norm(wave, axis=1, keepdims=True)
-    wave = np.where(norm > 1e-12, wave / np.where(norm > 1e-12, norm, 1.0), 0.0)
-    near = set()
-    for start in range(0, len(test), ROWS):
-        rows = test[start : start + ROWS]
-        near |= {int(n) for n in rows[(wave[rows] @ wave[train].T).max(axis=1) > ALIKE]} - same
-    found = []
-    for what, hit in (("equal", same), ("nearly equal", near)):
-        if hit:
-            text = f"{what} {name} on both sides, whatever their ids say"
-            found.append(Finding(f"{what} {name}", level, ("train", "test"), len(hit), len(hit) / len(test), text))  # type: ignore[arg-type]
-    return found
-
-
 def _are_classes(target: Array, entries: Sequence[Entry]) -> bool:
     """Say whether targets stand for classes: labels are told, and each has one target."""
     if any("label" not in entry.groups for entry in entries):
@@ -288,6 +264,9 @@ def _unseen(entries: Sequence[Entry]) -> list[str]:
     found = []
     if all(entry.start is None or entry.stop is None for entry in entries):
         found.append("overlap of brain seconds: no start and stop were given")
+    lengths = [entry.stop - entry.start for entry in entries if entry.start is not None and entry.stop is not None]
+    if lengths and float(np.median(lengths)) >= LONG_S and all(float(length).is_integer() for length in lengths):
+        found.append(f"what is near in time, if these are milliseconds: a trial lasts {np.median(lengths):g} s")
     if all(entry.stimulus is None for entry in entries):
         found.append("repeated stimuli: no stimulus was given")
     if not any(entry.side == "val" for entry in entries):

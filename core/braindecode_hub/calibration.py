@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.splits import SHORTEST_CUT_S, Fold, Split, apart, check_fold, presented_by
+from braindecode_hub.splits import SHORTEST_CUT_S, Fold, Split, apart, check_fold, group_of, presented_by
 from braindecode_hub.types import Trial
 
 OF_THE_BRAIN = frozenset(("subject", "session", "run", "block", "recording", "time_block", "official", "stimulus"))
@@ -122,8 +122,8 @@ def _heard(trials: Sequence[Trial], split: Split, given: Sequence[Trial]) -> lis
     """Say of each trial whether its stimulus, or what a key of the split says is the same, was given before."""
     presented = presented_by(given)
     keys = [key for key in split.by if key not in OF_THE_BRAIN]
-    values = {(key, trial.groups[key]) for key in keys for trial in given if key in trial.groups}
-    return [presented(t) or any((key, t.groups.get(key)) in values for key in keys) for t in trials]
+    values = {(key, group_of(trial, key)) for key in keys for trial in given if key in trial.groups}
+    return [presented(t) or any(key in t.groups and (key, group_of(t, key)) in values for key in keys) for t in trials]
 
 
 def _first_fold(trials: Sequence[Trial], split: Split) -> tuple[Fold, tuple[str, ...]]:

@@ -27,6 +27,10 @@ class Chain(Encoder):
         """Return the configuration of every step by position."""
         return {str(number): step.configuration() for number, step in enumerate(self.steps)}
 
+    def fresh(self) -> Chain:
+        """Return the same chain of steps that have learned nothing."""
+        return Chain([step.fresh() for step in self.steps], self.names)
+
     @property
     def consumes(self) -> Space:
         """What the first step takes."""

@@ -98,34 +98,42 @@ def _refit_with(
 ) -> Items:
     """Fit another decoder on the same views, behind all of the chain but what is trained jointly (or on the oracle)."""
     chain = None if oracle is None else Chain()
+    groups = study.groups(decoder)
+    if oracle is not None and no_fit(study, folds, decoder) is not None:
+        everybody = [subject for group in groups for subject in group]
+        groups = [everybody]  # the sources are the same in all: what some of them tell holds for those left out
 
     def predicted(part: Fold, fit: str) -> Items:
         train, val = (study.view(part, one, oracle, chain) for one in ("train", "val"))  # type: ignore[arg-type]
         steps = Chain() if oracle is not None else study.fitted_steps()
-        fitted = study.fit_views(train, val, _silent(ctx), type(decoder)(**decoder.configuration()), steps)
+        fitted = study.fit_views(train, val, _silent(ctx), decoder.fresh(), steps)
         made = fitted.predict(study.view(part, side, oracle, chain, hidden=True))
         return study.scored(part, side, made, study.truth(part, side), fit)
 
-    return _gathered(study, folds, decoder, predicted, like)
+    return _gathered(study, folds, groups, predicted, like)
 
 
 def _untrained(study: Study, folds: Sequence[Fold], side: Side, ctx: Context, decoder: Decoder, like: Items) -> Items:
     """Put the pipeline's untrained decoder behind its own encoder, and predict with it."""
 
     def predicted(part: Fold, fit: str) -> Items:
-        fitted = study.fit(part, _silent(ctx), decoder=type(decoder)(**decoder.configuration()))
+        fitted = study.fit(part, _silent(ctx), decoder=decoder.fresh())
         return predict_side(study, part, fitted, side, fit=fit)
 
-    return _gathered(study, folds, decoder, predicted, like)
+    return _gathered(study, folds, study.groups(decoder), predicted, like)
 
 
 def _gathered(
-    study: Study, folds: Sequence[Fold], decoder: Decoder, predicted: Callable[[Fold, str], Items], like: Items
+    study: Study,
+    folds: Sequence[Fold],
+    groups: Sequence[Sequence[str]],
+    predicted: Callable[[Fold, str], Items],
+    like: Items,
 ) -> Items:
-    """Return what is predicted of every fold and group of a decoder, in the order of what it is compared with."""
+    """Return what is predicted of every fold and group of subjects, in the order of what it is compared with."""
     items: Items = {}
     for fold in folds:
-        for group in study.groups(decoder):
+        for group in groups:
             part = study.of_group(fold, group)
             for target, some in predicted(part, f"fold-{fold.number}/{group[0]}").items():
                 items.setdefault(target, []).extend(some)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from braindecode_hub.errors import HubError
 from braindecode_hub.roles import find_roles, role_of
 from braindecode_hub.splits import EPSILON, SIDES, Interval, merge
 from braindecode_hub.submission import side_name
+from braindecode_hub.text import plain
 
 Level = Literal["leak", "warning", "fact"]
 GROUPS = ("subject", "session", "recording", "story", "block", "label")
@@ -194,8 +194,8 @@ class _Pair:
         known: dict[str, set[str | None]] = defaultdict(set)
         for entry in self.ours:
             if entry.text:
-                known[_plain_text(entry.text)].add(entry.stimulus)
-        hit = [e for e in self.theirs if e.text and _plain_text(e.text) in known]
+                known[plain(entry.text)].add(entry.stimulus)
+        hit = [e for e in self.theirs if e.text and plain(e.text) in known]
         level: Level = "fact" if self.closed_set else self.bad
         text = "the same sentence (case and punctuation aside) is on both sides"
         yield from self._found("text", level, hit, text + _example(hit, lambda e: e.text))
@@ -377,11 +377,6 @@ def unread(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _at(entry: Entry) -> float:
     return math.inf if entry.start is None else entry.start
-
-
-def _plain_text(text: str) -> str:
-    kept = "".join(c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(kept.split())
 
 
 def _example(hit: Sequence[Entry], what: Any) -> str:

@@ -65,6 +65,7 @@ def _data_lines(study: Study) -> Iterator[str]:
         ]
         if drifts:
             yield f"  clock drift, brain against stimulus: {min(drifts):.0f} to {max(drifts):.0f} parts per million"
+    yield from (f"note: {note}" for note in study.notes())
     for name in study.pipeline.targets:
         rate = study.rate(name)
         yield f"target {name}: {study.pipeline.frozen_target_space(name)}" + (

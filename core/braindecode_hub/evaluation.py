@@ -44,12 +44,16 @@ def items_of(run: Run, pipeline: Pipeline) -> Items:
 
 @dataclass
 class Evaluation:
-    """Scores by short name, the per-unit scores and nulls behind them, and why anything is missing."""
+    """Scores by short name, the per-unit scores and nulls behind them, and why anything is missing.
+
+    `clusters`: of a score whose units are not independent, the label of each; those of one label are one unit.
+    """
 
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     per_unit: dict[str, Array] = field(default_factory=dict)
     nulls: dict[str, Array] = field(default_factory=dict)
     units: dict[str, Units] = field(default_factory=dict)
+    clusters: dict[str, list[str]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -78,11 +82,13 @@ class Judge:
         asking = self.asking(items, done.units)
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = asking(metric.queries)
+                asked = _telling(metric, asking)
                 if not asked:
-                    done.reasons[f"scores.{name}"] = _nothing_asked(metric)
+                    done.reasons[f"scores.{name}"] = _nothing_asked(metric, asking(metric.queries))
                     continue
                 found = retrieval.score(metric, asked, self.seed)
+                whose = retrieval.clusters(asked)
+                done.clusters |= {} if whose is None else {name: whose}
             else:
                 media = metric.needs == "media"
                 units = self.media_units(metric, items[target], target) if media else done.units[target]
@@ -97,8 +103,9 @@ class Judge:
             done.per_unit |= per_unit
         for name, entry in done.scores.items():
             if entry["ci95"] is None:
-                count = len(done.per_unit[name])
-                few = f"{count} units: no interval is given under 10"
+                whose = done.clusters.get(name)
+                count = len(done.per_unit[name]) if whose is None else len(set(whose))
+                few = f"{count} {'units' if whose is None else 'trials'}: no interval is given under 10"
                 done.reasons[f"scores.{name}.ci95"] = few if count < 10 else "all units score the same"
         main = done.units[self.main]
         if main.dropped_s > 0.05:
@@ -115,7 +122,7 @@ class Judge:
         found: dict[str, Array] = {}
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = asking(metric.queries)
+                asked = _telling(metric, asking)
                 found |= {name: retrieval.values(metric, asked)} if asked else {}
             elif metric.needs == "prediction":
                 found[name] = scoring.values(metric, units[target])
@@ -134,7 +141,7 @@ class Judge:
         asking = self.asking(items, mean)
         for name, (target, metric) in self.metrics.items():
             if isinstance(metric, RankMetric):
-                asked = asking(metric.queries)
+                asked = _telling(metric, asking)
                 found |= {name: retrieval.chance(metric, asked)} if asked else {}
             elif metric.needs == "prediction":
                 found[name] = float(scoring.values(metric, mean[target]).mean())
@@ -278,7 +285,15 @@ class Judge:
         return self._mean(self.main if target is None else target)
 
 
-def _nothing_asked(metric: RankMetric) -> str:
+def _telling(metric: RankMetric, asking: Callable[[Queries], list[Pool]]) -> list[Pool]:
+    """Return the pools that a metric looks up in; none where it is the same whatever was predicted."""
+    asked = asking(metric.queries)
+    return asked if any(metric.can_fail(len(pool.ids)) for pool in asked) else []
+
+
+def _nothing_asked(metric: RankMetric, asked: Sequence[Pool]) -> str:
+    if asked:
+        return f"it cannot fail with {max(len(pool.ids) for pool in asked)} candidates"
     if metric.queries == "words":
         return "no two words with times lie, with a window around them, on the test side"
     return "only one test candidate"

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,8 @@ def write_error(error: OSError, path: Path, *others: Path) -> HubError | None:
     named = error.filename
     if isinstance(named, str | os.PathLike) and Path(named) not in {path, *path.parents, *others}:
         return None
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        return HubError(f"{path.parent} was removed while {path.name} was written", "leave it there, and do it again")
     if error.errno in _DENIED:
         return HubError(f"{path} is not writable: {error.strerror}", "choose a folder that you may write to")
     if error.errno in _BLOCKED:
@@ -182,6 +184,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise HubError(f"{path} cannot be read: it holds no mapping", remedy)
     return found
+
+
+def refuse_foreign(path: Path | None, own: Sequence[str]) -> None:
+    """Raise HubError if `path` is there and is no JSON with all the keys of `own`: a file that somebody else wrote.
+
+    Called before any work, so that a command's answer never takes the place of a configuration or of data.
+    """
+    if path is None or not os.path.lexists(path):
+        return
+    try:
+        if path.is_file() and set(own) <= read_json(path).keys():
+            return
+    except HubError:  # no JSON at all
+        pass
+    cause = f"{path} is there already, and is nothing that this command wrote"
+    raise HubError(cause, "give a new name, or remove it first", usage=True)
 
 
 def _no_number(name: str) -> None:

@@ -86,6 +86,7 @@ def suspects(
 def findings_of(one: Checked) -> Iterator[Finding]:
     """Yield what deserves a look in one recording, the gravest first."""
     yield from _samples(one)
+    yield from _stimuli(one)
     yield from _bad_channels(one)
     yield from _alike(one)
     yield from _scale(one)
@@ -104,6 +105,12 @@ def _samples(one: Checked) -> Iterator[Finding]:
             f"{count} samples are NaN or infinite, in {named(some)}: a run stops there",
             f"mark {'it' if len(some) == 1 else 'them'} bad, or repair or cut the recording",
         )
+
+
+def _stimuli(one: Checked) -> Iterator[Finding]:
+    if one.clocks.faults:
+        more = f" (and {len(one.clocks.faults) - 1} more stimuli)" if len(one.clocks.faults) > 1 else ""
+        yield Finding("problem", f"stimulus {one.clocks.faults[0]}{more}", "check the file, or take it out")
 
 
 def _bad_channels(one: Checked) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ _FORMS: dict[str, tuple[tuple[type, ...], str]] = {
     "split": ((dict,), "a mapping"),
     "unit_s": ((int, float), "a number"),
 }
-_OPTIONS: dict[str, tuple[type, ...]] = {
+OPTIONS: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "folds": (int,),
     "dev": (bool,),
@@ -70,7 +70,7 @@ def read_config(path: Path) -> dict[str, Any]:
     how = stored.get("run") or {}
     if not isinstance(how, dict):
         raise HubError(f"{path}: run is not a mapping", remedy)
-    for name, kinds in _OPTIONS.items():
+    for name, kinds in OPTIONS.items():
         if name in how and (not isinstance(how[name], kinds) or (isinstance(how[name], bool) and bool not in kinds)):
             raise HubError(f"{path}: run.{name} cannot be {str(how[name])[:80]!r}", remedy)
     if how.get("folds", 1) < 1 or not all(isinstance(subject, str) for subject in how.get("subjects") or []):

@@ -16,6 +16,7 @@ import numpy as np
 from braindecode_hub.errors import HubError
 from braindecode_hub.findings import Finding, findings_of, suspects
 from braindecode_hub.interfaces import Dataset
+from braindecode_hub.sensor_positions import position_findings
 from braindecode_hub.signal_checks import MAINS, Measures, read, spread
 from braindecode_hub.stimulus_checks import Clocks, Sound, Trials, clocks_of, sound_in, told_of, trials_of
 from braindecode_hub.types import Array, Event, Recording, Trial
@@ -212,7 +213,7 @@ def _checked(dataset: Dataset, id: str, trials: list[Trial], seconds: float) -> 
         events=_kinds(recording.events),
         sound=told_of(coupling, names_of(recording), good),
     )
-    return replace(checked, findings=tuple(findings_of(checked)))
+    return replace(checked, findings=(*findings_of(checked), *position_findings(recording)))
 
 
 def _measured(recording: Recording, rate: float, parts: Sequence[tuple[float, float]]) -> Measures:

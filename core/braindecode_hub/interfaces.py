@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.types import Array, Artifact, Batch, Context, Prediction, Recording, Signal, Space, Trial
@@ -50,6 +50,10 @@ class Component:
         An argument with the name of a method or property of the class (`brain` of a Dataset) is stored as `_name`.
         """
         return {name: getattr(self, self._stored_as(name)) for name in type(self).parameters()}
+
+    def fresh(self) -> Self:
+        """Return the same component with nothing learned."""
+        return type(self)(**self.configuration())
 
     @classmethod
     def _stored_as(cls, name: str) -> str:
@@ -254,7 +258,7 @@ class Decoder(Component, ABC):
 
     def for_controls(self) -> Decoder:
         """Return an unfitted copy for a control's refit: the same, or on a smaller, stated budget."""
-        return type(self)(**self.configuration())
+        return self.fresh()
 
     def untrained(self) -> Decoder | None:
         """Return an unfitted copy that learns nothing from labels, where what it is given already tells something.

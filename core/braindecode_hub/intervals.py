@@ -63,6 +63,14 @@ def interval(
     return mean - max(float(high), student) * error, mean - min(float(low), -student) * error
 
 
+def of_clusters(per_unit: npt.ArrayLike, whose: Sequence[Hashable], *, seed: int) -> tuple[float, float] | None:
+    """`interval` of a mean over units that are right or wrong together: clusters are resampled; None under 10 of them.
+
+    per_unit: (n,) scores; whose: n labels of clusters.
+    """
+    return interval(per_unit, seed=seed, subjects=whose) if len(set(whose)) >= FEWEST_UNITS else None
+
+
 def paired_interval(
     a: npt.ArrayLike,
     b: npt.ArrayLike,

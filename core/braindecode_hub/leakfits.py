@@ -101,6 +101,7 @@ def _rank(predicted: Array, y: Array, rows: dict[str, Array]) -> float:
 
 
 def _decoders(x: Array, rows: dict[str, Array]) -> dict[str, _Ridge | _Nearest]:
+    x = x / (np.abs(x).max(initial=0.0) or 1.0)  # teslas are looked at like counts
     scale = x[rows["train"]].std(axis=0)
     x = (x - x[rows["train"]].mean(axis=0)) / np.where(scale > 1e-12, scale, 1.0)
     return {"ridge": _Ridge(x, rows), "nearest": _Nearest(x, rows)}

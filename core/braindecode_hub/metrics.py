@@ -252,15 +252,21 @@ def _ranked(
         )
     pools = _draw_pools(len(first), size, seed)
     candidates = _directions(true[first], middle)
+    if len(first) > pools.size:
+        return size, _shares_of(_few_ranks(guess, middle, candidates, own, pools), size)
     ranks = np.concatenate(
         [
             _ranks(_directions(guess[rows], middle), candidates, own[rows], pools)
             for rows in np.array_split(np.arange(len(true)), -(-len(true) // QUERIES))
         ]
     )
+    return size, _shares_of(ranks, size)
+
+
+def _shares_of(ranks: Array, size: int) -> dict[str, Array]:
     found = ranks <= size  # a prediction without direction is ranked behind everybody
     ranks = np.minimum(ranks, size)
-    return size, {
+    return {
         "top1": np.asarray((found & (ranks <= 1)).mean(axis=1)),
         "top5": np.asarray((found & (ranks <= 5)).mean(axis=1)),
         "mean_rank": np.asarray(ranks.mean(axis=1)),
@@ -282,6 +288,26 @@ def _ranks(queries: Array, candidates: Array, own: npt.NDArray[np.intp], pools: 
     lost = np.logical_not(queries.any(axis=1) & candidates[own].any(axis=1))
     ranks = 1.0 + rivals @ member - surplus
     return np.where(np.asarray(lost)[:, None], pools.shape[1] + 1.0, ranks)
+
+
+def _few_ranks(guess: Array, middle: Array, candidates: Array, own: Rows, pools: Rows) -> Array:
+    """Do what `_ranks` does where most candidates are in no pool: a query meets its own and those in pools alone."""
+    drawn = np.unique(pools)
+    places = np.searchsorted(drawn, pools)
+    member = np.zeros((len(drawn), len(pools)), dtype=np.float32)
+    member[places.T, np.arange(len(pools))] = 1.0
+    found = []
+    for rows in np.array_split(np.arange(len(guess)), -(-len(guess) // QUERIES)):
+        queries, true = _directions(guess[rows], middle), candidates[own[rows]]
+        score = np.einsum("nd,nd->n", queries, true)[:, None]
+        rivals = (queries @ candidates[drawn].T >= score - TIE).astype(np.float32)
+        at = np.searchsorted(drawn, own[rows])
+        there = (at < len(drawn)) & (drawn[np.minimum(at, len(drawn) - 1)] == own[rows])
+        inside = np.where(there[:, None], member[np.minimum(at, len(drawn) - 1)], 0.0)
+        surplus = np.where(inside > 0, 1.0, rivals[:, places[:, -1]])
+        lost = np.logical_not(queries.any(axis=1) & true.any(axis=1))
+        found.append(np.where(lost[:, None], pools.shape[1] + 1.0, 1.0 + rivals @ member - surplus))
+    return np.concatenate(found)
 
 
 def _draw_pools(candidates: int, size: int, seed: int) -> Rows:

@@ -1,7 +1,7 @@
 """A run folder that is being written: chosen, held against other processes, with its status and its events.
 
 Whatever kills the process, the folder can be gone on with: files are whole, a torn last event is cut off, and what
-was half written is swept away by whoever resumes.
+was half written is swept away by whoever resumes; what another living process is writing there is left alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ from braindecode_hub.errors import HubError
 from braindecode_hub.files import TEMPORARY, writable_folder, write_error, write_whole
 from braindecode_hub.privacy import Names
 from braindecode_hub.types import Event
-
-try:
-    import fcntl
-except ImportError:  # Windows: nobody is kept from a folder that is in use
-    fcntl = None  # type: ignore[assignment]
+from braindecode_hub.wholefolder import hold, sweep
 
 REMEDY = "choose another folder: --out FOLDER"
 
@@ -87,27 +83,27 @@ class OpenRun:
         os.close(self._events)
 
     def _hold(self) -> None:
-        if fcntl is None:
+        held = hold(self._events)
+        if held is False:
+            raise HubError(f"{self.path} is being written by another process", "wait for it, or run without --resume")
+        if held is None:  # no locks (as on Windows): nobody is kept from a folder that is in use, and nothing is swept
             return
-        try:
-            fcntl.flock(self._events, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HubError(
-                f"{self.path} is being written by another process", "wait for it, or run without --resume"
-            ) from error
-        except OSError:  # a file system without locks
-            return
-        for path in self.path.rglob(f"{TEMPORARY}*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        for parent, folders, names in os.walk(self.path):
+            sweep(Path(parent))
+            folders[:] = [name for name in folders if not name.startswith(TEMPORARY)]  # a `predict` may be in there
+            for name in names:
+                if name.startswith(TEMPORARY):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(parent, name))
 
 
 def open_run(config: Mapping[str, Any], out: Path, *, resume: bool) -> OpenRun:
     """Return a new run folder `out`/<pipeline>/<utc>-<hash8>, or the newest unfinished one of this configuration.
 
-    Two processes that begin in the same second get two folders.
+    Two processes that begin in the same second get two folders. What a killed `predict` left in `out` is removed.
     """
     home = writable_folder(out, REMEDY) / str(config["pipeline"])
+    sweep(out)
     text = json.dumps(config, sort_keys=True, default=str)
     tail = hashlib.sha256(text.encode()).hexdigest()[:8]
     if resume:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 import types as pytypes
 import typing
 from collections.abc import Mapping, Sequence
@@ -101,6 +102,7 @@ def resolve(
     if data is not None:
         config["dataset"] = dataset_for(data, str(config["flow"][0]), manager)
     assignments = [_assignment(text) for text in sets]
+    _refuse_what_no_run_reads(entry.name, [path[0] for path, _ in assignments], start)
     for path, value in sorted(assignments, key=lambda pair: pair[0][-1] != "use"):
         _assign(config, path, value)
     unknown = [key for key in config if key not in KEYS]
@@ -116,8 +118,20 @@ def resolve(
     for name, value in (config.get("window") or {}).items():
         if not fits(value, float | None):
             raise HubError(f"window.{name} is {value!r}, which is not a number", "give it in seconds", usage=True)
+    unit_s = config.get("unit_s")
+    if isinstance(unit_s, int | float) and not 0 < unit_s < math.inf:
+        raise HubError(f"unit_s is {unit_s:g} s", "give the seconds of a unit: --set unit_s=3", usage=True)
     check(config, manager)
     return config
+
+
+def _refuse_what_no_run_reads(name: str, keys: Sequence[str], start: Mapping[str, Any]) -> None:
+    """Refuse assignments to what a pipeline only says of itself; where there is but a dataset, to all else."""
+    read = (*PARTS, *SETTINGS) if "targets" in start else ("dataset",)
+    for key in keys:
+        if key in KEYS and key not in read:
+            cause = f"--set {key}: nothing here reads '{key}' of {name}, so it would change nothing"
+            raise HubError(cause, did_you_mean(key, read), usage=True)
 
 
 def dataset_only(entry: PipelineEntry) -> PipelineEntry:
@@ -161,7 +175,7 @@ def parts_of(config: Config) -> list[tuple[str, str, Config]]:
         found += [("encoder", f"targets.{name}.{n}", part) for n, part in enumerate(chain)]
     found += [("encoder", f"encoder.{n}", part) for n, part in enumerate(config.get("encoder") or [])]
     for kind, key in (("decoder", "decoder"), ("renderer", "renderer"), ("decoder", "baseline")):
-        if config.get(key):
+        if config.get(key) is not None:
             found.append((kind, key, config[key]))
     found += [("decoder", f"beside.{n}", part) for n, part in enumerate(config.get("beside") or [])]
     found += [("metric", f"metrics.{n}", part) for n, part in enumerate(config.get("metrics") or [])]
@@ -237,6 +251,7 @@ def check_spaces(pipeline: Pipeline) -> None:
     config = pipeline.config
     dataset_name = config["dataset"]["use"]
     targets = {name: pipeline.target_space(name) for name in pipeline.targets}
+    _named_by_space(pipeline, targets)
     brain = pipeline.encoder.check(pipeline.dataset.brain, dataset_name)
     pipeline.encoder.continuous_part()
     encoder_name = pipeline.encoder.names[-1] if pipeline.encoder.names else dataset_name
@@ -285,6 +300,19 @@ def check_spaces(pipeline: Pipeline) -> None:
                 )
 
 
+def _named_by_space(pipeline: Pipeline, targets: Mapping[str, Space]) -> None:
+    """Refuse a target whose chain makes something else than its name says: metrics and decoders go by the name."""
+    for name, space in targets.items():
+        scored = pipeline.frozen_target_space(name)
+        for made, where in ((space, "makes"), (scored, "is scored, behind the steps that learn nothing, as")):
+            if made.name not in (name, "*"):
+                raise HubError(
+                    f"targets.{name} {where} {made.name}, not {name}",
+                    f"put a step that makes {name} into its chain, or call the target {made.name}",
+                    usage=True,
+                )
+
+
 def fits(value: Any, wanted: Any) -> bool:
     """Return whether a YAML value fits a parameter's annotation; whole numbers fit floats, lists fit tuples."""
     if wanted is Any or wanted is inspect.Parameter.empty:
@@ -307,7 +335,7 @@ def fits(value: Any, wanted: Any) -> bool:
     if wanted is None or wanted is type(None):
         return value is None
     if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if wanted is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, wanted)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,7 @@ import numpy as np
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError
 from braindecode_hub.facts import fitted_to
-from braindecode_hub.files import TEMPORARY, file_name, join_arrays, writable_folder, write_error, write_whole
+from braindecode_hub.files import TEMPORARY, file_name, join_arrays, write_whole
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.media import SIMULATED
@@ -33,7 +29,9 @@ from braindecode_hub.prediction import (
     trials_by_recording,
 )
 from braindecode_hub.runfolder import Run
+from braindecode_hub.sensor_positions import position_findings
 from braindecode_hub.types import Array, Context, Event, Recording
+from braindecode_hub.wholefolder import new_folder, refuse_full, whole_folder
 
 MEDIA_S = 120.0
 """Longer predictions are rendered into several files of this length: renderers hold a whole file in memory."""
@@ -82,8 +80,7 @@ def predict_run(
     states_of(run, fold)
     if run.status not in FITTED:
         raise HubError(f"{run.path.name} is unfinished: it is {run.status}", "finish it: `run … --resume`")
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    target = out if out is not None else run.path / "predictions" / stamp
+    target = out if out is not None else new_folder(run.path / "predictions")
     refuse_full(target)
     config = new_data(run, data, sets, manager)
     fits = Fits(run, fold, manager, state)
@@ -169,7 +166,10 @@ class _Writer:
         self.ctx.log({"kind": "progress", "stage": "predict", "done": 1, "total": 1})
 
     def _noted(self, recording: Recording, fit: Fit) -> list[str]:
-        notes = fitted_to(recording, fit.facts)[1]
+        notes = [
+            *fitted_to(recording, fit.facts)[1],
+            *(f"{one.what}; {one.advice}" for one in position_findings(recording)),
+        ]
         served = fit.facts.get("subjects") or []
         if served and recording.subject not in served:
             notes.append(f"subject {recording.subject} was not in the run: decoded as {fit.name}")
@@ -237,34 +237,3 @@ def _finish(folder: Path, done: Predicted, info: dict[str, Any], raw: Mapping[tu
     write_whole(folder / "about.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
     for path, _ in parts.values():
         path.unlink()
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` if the block succeeds, and is removed if it fails."""
-    refuse_full(path)
-    new = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    home = writable_folder(path.parent, "choose another folder: --out FOLDER")
-    temporary = home / f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}"
-    try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
-    except OSError as error:
-        expected = write_error(error, path, temporary, *temporary.glob("*"))
-        if expected is None:
-            raise
-        raise expected from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with suppress(OSError):  # not empty: it is done
-            for folder in new:
-                folder.rmdir()
-
-
-def refuse_full(path: Path) -> None:
-    """Raise HubError if `path` is anything but an empty folder, or one that is not there yet."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise HubError(f"{path} is there already, and not empty", "choose another folder: --out FOLDER", usage=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +18,11 @@ from braindecode_hub.cache import Cache
 from braindecode_hub.errors import HubError
 from braindecode_hub.facts import fitted_to, width_of
 from braindecode_hub.files import TEMPORARY, load_arrays
+from braindecode_hub.fitted import STATE, Fitted, unfitted
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import Pipeline, build, pipeline_part, plugins_of
 from braindecode_hub.stretches import Stretch, prepare_brain
-from braindecode_hub.study import STATE, Fitted, unfitted
 from braindecode_hub.types import Array, Prediction, Recording, Space, Trial
 from braindecode_hub.view import View, make_item
 
@@ -55,7 +57,7 @@ class Fits:
         check_plugins(run, manager)
         self.run, self.fold = run, fold
         self.pipeline = build(run.config["pipeline"], pipeline_part(run.config), manager)
-        self.states = states_of(run, fold) if state is None else {_adapted_name(state): state}
+        self.states = states_of(run, fold) if state is None else {_adapted_name(run, state): state}
         self._codes = (run.split.get("codes") or {}) if (run.path / "split.json").is_file() else {}
         self._loaded: dict[str, Fit] = {}
 
@@ -87,10 +89,22 @@ class Fits:
         return self._loaded[subject]
 
 
-def _adapted_name(state: Path) -> str:
+def _adapted_name(run: Run, state: Path) -> str:
+    wrong = f"name one whose name ends in {STATE}"
     if not state.is_file() or not state.name.endswith(STATE):
-        raise HubError(f"{state} is no file that `adapt` wrote", f"name one whose name ends in {STATE}", usage=True)
+        raise HubError(f"{state} is no file that `adapt` wrote", wrong, usage=True)
+    of = load_arrays(state)[1].get("of")
+    if of is None:
+        raise HubError(f"{state} is no file that `adapt` wrote", wrong, usage=True)
+    if of != mark_of(run):
+        raise HubError(f"{state} was adapted from another run than {run.path.name}", "name that run", usage=True)
     return state.name.removesuffix(STATE)
+
+
+def mark_of(run: Run) -> str:
+    """Return a hash of what a run is made of, its configuration and split, by which its adaptations know it."""
+    told = json.dumps([run.config, run.split], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def states_of(run: Run, fold: int) -> dict[str, Path]:

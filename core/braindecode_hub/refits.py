@@ -14,12 +14,13 @@ from braindecode_hub.cache import Cache
 from braindecode_hub.controls import Noise, relabel, shuffle_targets
 from braindecode_hub.environment import context
 from braindecode_hub.evaluation import Items, Judge
+from braindecode_hub.fitted import Fitted
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.lazy import Joined
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.splits import Fold, Side
-from braindecode_hub.study import Fitted, Study
+from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Context
 
 _studies: dict[str, Study] = {}

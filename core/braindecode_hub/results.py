@@ -15,10 +15,11 @@ from braindecode_hub import scoring
 from braindecode_hub.controls import above_chance
 from braindecode_hub.evaluation import Evaluation, Items, Judge
 from braindecode_hub.files import load_arrays
-from braindecode_hub.intervals import interval
+from braindecode_hub.fitted import STATE
+from braindecode_hub.intervals import interval, of_clusters
 from braindecode_hub.metrics import constant_bins, correlations
 from braindecode_hub.splits import Fold, Side
-from braindecode_hub.study import STATE, Study
+from braindecode_hub.study import Study
 from braindecode_hub.types import Array
 
 
@@ -104,7 +105,7 @@ class Outcome:
             "controls": {kind: _means(some) for kind, some in beside.controls.items()},
             "intervals": {
                 "baselines": {
-                    b: {m: self._interval(v) for m, v in some.items()} for b, some in beside.baselines.items()
+                    b: {m: self._interval(m, v) for m, v in some.items()} for b, some in beside.baselines.items()
                 },
                 "controls": {k: {m: [min(v), max(v)] for m, v in some.items()} for k, some in beside.controls.items()},
             },
@@ -133,7 +134,7 @@ class Outcome:
 
     def above_ceiling(self, name: str) -> bool:
         """Say whether a score is better than the oracle's whole interval."""
-        ends, value = self._interval(self.beside.ceiling[name]), float(self.done.per_unit[name].mean())
+        ends, value = self._interval(name, self.beside.ceiling[name]), float(self.done.per_unit[name].mean())
         if ends is None:
             return False
         return value > ends[1] if self.done.scores[name]["higher_is_better"] else value < ends[0]
@@ -189,15 +190,25 @@ class Outcome:
                 )
         return reasons
 
-    def _interval(self, values: Array) -> list[float] | None:
-        found = interval(values, seed=self.seed, subjects=self._subjects(len(values)))
+    def _interval(self, name: str, values: Array) -> list[float] | None:
+        whose = self._clusters(name, len(values))
+        if whose is not None:
+            found = of_clusters(values, whose, seed=self.seed)
+        else:
+            found = interval(values, seed=self.seed, subjects=self._subjects(len(values)))
         return None if found is None else [float(found[0]), float(found[1])]
 
     def _differences(self, others: Mapping[str, Array]) -> dict[str, Any]:
         own = self.done.per_unit
         return {
-            m: scoring.difference(own[m], v, self._subjects(len(v)), self.seed) for m, v in others.items() if m in own
+            m: scoring.difference(own[m], v, self._subjects(len(v)), self.seed, clusters=self._clusters(m, len(v)))
+            for m, v in others.items()
+            if m in own
         }
+
+    def _clusters(self, name: str, count: int) -> list[str] | None:
+        whose = self.done.clusters.get(name)
+        return whose if whose is not None and len(whose) == count else None
 
     def _subjects(self, count: int) -> list[str] | None:
         """Return whose each of `count` units is, where they are the main target's."""

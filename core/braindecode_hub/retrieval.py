@@ -13,9 +13,11 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.linalg import block_diag
+from scipy.special import gammaln
 
 from braindecode_hub.interfaces import Metric
-from braindecode_hub.intervals import interval
+from braindecode_hub.intervals import interval, of_clusters
 from braindecode_hub.metrics import similarity
 from braindecode_hub.nulls import exchange_p
 from braindecode_hub.scoring import Scored, Units, Word
@@ -60,6 +62,11 @@ class RankMetric(Metric):
         """Return how far above chance a control must be."""
         return chance
 
+    def can_fail(self, candidates: int) -> bool:
+        """Say whether ranks among so many candidates differ in score: all of 10 are among the nearest 10."""
+        each = self.of_ranks(np.arange(1, candidates + 1), np.full(candidates, candidates))
+        return bool(each.min() < each.max())
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -67,7 +74,8 @@ class Pool:
 
     `ids` of the candidates and `first`, the query whose target each is; `subjects` of the queries; `rows`: which units
     the queries are. `said`, of words: the occurrence that each query is of, and the candidate of each occurrence; else
-    an occurrence is a candidate.
+    an occurrence is a candidate. `together`, with context: the trial of each query, the presentation of each candidate;
+    those of one are right or wrong as one.
     """
 
     fit: str
@@ -78,6 +86,7 @@ class Pool:
     subjects: list[str]
     rows: Array
     said: tuple[Array, Array] | None = None
+    together: tuple[Array, Array] | None = None
 
     @cached_property
     def ranks(self) -> Array:
@@ -130,19 +139,21 @@ def averaged(units: Units, center: Array) -> Units:
 def in_context(pool: Pool, units: Units) -> Pool:
     """Return a pool in which every candidate gains by its presentation: the group context bias, without training.
 
-    To a candidate's similarity is added, for every other query of the same trial (contiguous brain), the best
-    similarity to any window of the candidate's presentation. Of the test side only its trials are known.
+    To a candidate's similarity is added, for every other query of the same trial (contiguous brain), how much better
+    the best window of the candidate's presentation fits than the best of as many windows drawn from all: a long
+    presentation gains nothing by being long. Of the test side only its trials are known.
     """
     asked = np.array([units.presentations[k][0] for k in pool.rows])
     offered = np.array([units.presentations[pool.rows[k]][1] for k in pool.first])
     bias = np.empty_like(pool.scores)
     groups = {name: np.flatnonzero(offered == name) for name in set(offered.tolist())}
+    gain = {name: _gain(pool.scores, members) for name, members in groups.items()}
     for trial in set(asked.tolist()):
         own = np.flatnonzero(asked == trial)
-        for members in groups.values():
-            best = pool.scores[np.ix_(own, members)].max(axis=1)
-            bias[np.ix_(own, members)] = (best.sum() - best)[:, None]
-    return replace(pool, scores=pool.scores + bias)
+        for name, members in groups.items():
+            some = gain[name][own]
+            bias[np.ix_(own, members)] = (some.sum() - some)[:, None]
+    return replace(pool, scores=pool.scores + bias, together=(asked, offered))
 
 
 def words_of(pool: Pool, said: Sequence[str]) -> Pool:
@@ -209,8 +220,13 @@ def ask(queries: Queries, units: Units, center: Array) -> list[Pool]:
 def values(metric: RankMetric, asked: Sequence[Pool]) -> Array:
     """Return the score of every query, in the order of the units where each of them is one: (queries,)."""
     scored = [metric.of_ranks(_own_ranks(pool), np.full(len(pool.own), pool.scores.shape[1])) for pool in asked]
-    order = np.argsort(np.concatenate([pool.rows for pool in asked]), kind="stable")
-    return np.asarray(np.concatenate(scored)[order], np.float64)
+    return np.asarray(np.concatenate(scored)[_order(asked)], np.float64)
+
+
+def clusters(asked: Sequence[Pool]) -> list[str] | None:
+    """Return the trial of every query, in the order of `values`, where those of one trial are no independent units."""
+    trials = [pool.together[0] for pool in asked if pool.together is not None]
+    return [str(name) for name in np.concatenate(trials)[_order(asked)]] if trials else None
 
 
 def chance(metric: RankMetric, asked: Sequence[Pool]) -> float:
@@ -226,14 +242,17 @@ def score(metric: RankMetric, asked: Sequence[Pool], seed: int) -> tuple[dict[st
     """Return one entry of `metrics.json`'s scores, the per-query scores, and the null of exchanged candidates.
 
     The null exchanges candidates among themselves, for all subjects at once: what several subjects make of one
-    stimulus is not several chances.
+    stimulus is not several chances. With context, whole presentations are exchanged, and the interval counts trials.
     """
     per_query = values(metric, asked)
     sign = 1.0 if metric.higher_is_better else -1.0
     p, smallest, null = exchange_p(sign * _paired(metric, asked), seed=seed, blocks=_fits(asked))
-    subjects = np.concatenate([pool.subjects for pool in asked])
-    order = np.argsort(np.concatenate([pool.rows for pool in asked]), kind="stable")
-    some = interval(per_query, seed=seed, subjects=[str(name) for name in subjects[order]])
+    whose = clusters(asked)
+    if whose is None:
+        subjects = np.concatenate([pool.subjects for pool in asked])
+        some = interval(per_query, seed=seed, subjects=[str(name) for name in subjects[_order(asked)]])
+    else:
+        some = of_clusters(per_query, whose, seed=seed)
     counts = sorted({pool.scores.shape[1] for pool in asked})
     value = float(per_query.mean())
     entry = {
@@ -246,6 +265,33 @@ def score(metric: RankMetric, asked: Sequence[Pool], seed: int) -> tuple[dict[st
         "unit": f"of {' or '.join(map(str, counts))} {'words' if metric.queries == 'words' else 'candidates'}",
     }
     return entry, per_query, sign * np.concatenate([[sign * value], null])
+
+
+def _order(asked: Sequence[Pool]) -> Array:
+    """Return where the queries of all pools, one after the other, stand among the units: (queries,)."""
+    return np.argsort(np.concatenate([pool.rows for pool in asked]), kind="stable")
+
+
+def _gain(scores: Array, members: Array) -> Array:
+    """Return how much better each query's best of `members` is than the best of as many candidates, drawn from all.
+
+    In units of its similarities, (queries,): the best of more candidates is higher, and varies less. Its mean and SD
+    are exact, over all draws.
+    """
+    (usual, spread), (_, single) = (_best_of(scores, count) for count in (len(members), 1))
+    above = (scores[:, members].max(axis=1) - usual) * single
+    return np.divide(above, spread, out=np.zeros_like(above), where=spread > 1e-9 * single)
+
+
+def _best_of(scores: Array, count: int) -> tuple[Array, Array]:
+    """Return mean and SD, (queries,), of the best of `count` candidates drawn from all without replacement."""
+    total = scores.shape[1]
+    number = np.arange(count, total + 1)  # the best one is number k in rising order: (k - 1 choose count - 1) draws
+    logs = gammaln(number) - gammaln(number - count + 1) - gammaln(count)
+    chances = np.exp(logs - (gammaln(total + 1) - gammaln(count + 1) - gammaln(total - count + 1)))
+    up = np.sort(scores, axis=1)[:, count - 1 :]
+    mean = up @ chances
+    return mean, np.sqrt(np.maximum((up - mean[:, None]) ** 2 @ chances, 0.0))
 
 
 def _own_ranks(pool: Pool) -> Array:
@@ -263,15 +309,26 @@ def _guess(metric: RankMetric, pool: Pool) -> float:
 
 def _paired(metric: RankMetric, asked: Sequence[Pool]) -> Array:
     """Return (occurrences, occurrences) whose mean diagonal is the score: queries added up by what was presented."""
-    sizes = [len(pool.occurrences[1]) for pool in asked]
-    table, at = np.zeros((sum(sizes), sum(sizes))), 0
-    for pool, size in zip(asked, sizes, strict=True):
+    tables = []
+    for pool in asked:
         scored = metric.of_ranks(pool.ranks, np.full(pool.scores.shape, len(pool.ids)))
         own, candidates = pool.occurrences
-        np.add.at(table[at : at + size, at : at + size], own, scored[:, candidates])
-        at += size
-    return table * (len(table) / sum(len(pool.own) for pool in asked))
+        table = np.zeros((len(candidates), len(candidates)))
+        np.add.at(table, own, scored[:, candidates])
+        tables.append(table if pool.together is None else _of_presentations(table, pool.together[1]))
+    joined = np.asarray(block_diag(*tables), np.float64)
+    return joined * (len(joined) / sum(len(pool.own) for pool in asked))
+
+
+def _of_presentations(table: Array, offered: Array) -> Array:
+    """Return (presentations, presentations) of (candidates, candidates): one for another, window by window.
+
+    Where the other has fewer windows, it begins anew.
+    """
+    members = [np.flatnonzero(offered == name) for name in sorted(set(offered.tolist()))]
+    return np.array([[table[own, np.resize(other, len(own))].sum() for other in members] for own in members])
 
 
 def _fits(asked: Sequence[Pool]) -> list[str]:
-    return [pool.fit for pool in asked for _ in pool.occurrences[1]]
+    sizes = [len(pool.occurrences[1]) if pool.together is None else len(set(pool.together[1])) for pool in asked]
+    return [pool.fit for pool, size in zip(asked, sizes, strict=True) for _ in range(size)]

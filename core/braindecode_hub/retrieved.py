@@ -15,6 +15,7 @@ from braindecode_hub.interfaces import RETRIEVAL, Candidate, Renderer
 from braindecode_hub.media import SIMULATED, as_media
 from braindecode_hub.retrieval import Pool
 from braindecode_hub.scoring import Units
+from braindecode_hub.splits import TEXTS
 from braindecode_hub.study import Study
 from braindecode_hub.types import Array, Context, Signal, Space
 
@@ -22,6 +23,8 @@ SHOWN = 12
 """Test windows whose nearest candidates are written as clips."""
 BEST = 5
 """Candidates of each."""
+TOUCHING = 0.05
+"""Seconds of a neighbouring trial that do not make its text that of a window."""
 
 
 @dataclass
@@ -81,9 +84,28 @@ def _candidates(study: Study, judge: Judge, pool: Pool, units: Units, center: Ar
         start, stop = float(at), float(at) + units.seconds
         words = study.pipeline.dataset.stimulus(stimulus, Space(WORDS)).data if timed else []
         text = " ".join(str(word) for word, low, high in words if low < stop and high > start)
+        text = text or ("" if timed else _told(study, stimulus, start, stop))
         media = _stretch(study.pipeline.dataset.stimulus(stimulus, space), start, stop)
         found.append(Candidate(np.asarray(units.target[row] - center, np.float32), stimulus, start, stop, media, text))
     return found
+
+
+def _told(study: Study, stimulus: str, start: float, stop: float) -> str:
+    """Return the texts of the trials that present these seconds of a stimulus, where they have any as a group."""
+    found: list[tuple[float, str]] = []
+    for trial in study.trials:
+        low, high = trial.stimulus_start, trial.stimulus_stop
+        if (
+            trial.stimulus != stimulus
+            or low is None
+            or high is None
+            or low >= stop - TOUCHING
+            or high <= start + TOUCHING
+        ):
+            continue
+        text = next((str(trial.groups[key]).strip() for key in sorted(TEXTS) if key in trial.groups), "")
+        found += [(low, text)] if text else []
+    return " / ".join(dict.fromkeys(text for _, text in sorted(found)))
 
 
 def _stretch(signal: Signal, start: float, stop: float) -> Signal:

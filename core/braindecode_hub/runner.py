@@ -20,6 +20,7 @@ from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.figures import pair_png
 from braindecode_hub.files import save_arrays, write_error, write_whole, write_yaml
+from braindecode_hub.fitted import STATE, Fitted
 from braindecode_hub.jobs import Job, JobResult
 from braindecode_hub.manager import Manager
 from braindecode_hub.observers import TensorBoard
@@ -46,7 +47,7 @@ from braindecode_hub.runwriting import (
 )
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import Fold, Side
-from braindecode_hub.study import STATE, Fitted, Study
+from braindecode_hub.study import Study
 from braindecode_hub.types import Event
 
 Until = Literal["prepare", "fit", "predict"]
@@ -78,6 +79,9 @@ def run_pipeline(config: Mapping[str, Any], options: Options, manager: Manager |
     Raises HubError for every expected mistake; the folder then says `failed` and why.
     """
     manager = Manager() if manager is None else manager
+    if options.seed < 0:
+        raise HubError(f"the seed is {options.seed}", "give 0 or more: --seed 0", usage=True)
+    _backend(manager, options, ())
     recorded = _recorded(config, options)
     folder = open_run(recorded, options.out, resume=options.resume)
     try:
@@ -104,6 +108,15 @@ def run_pipeline(config: Mapping[str, Any], options: Options, manager: Manager |
     finally:
         folder.close()
     return Run(folder.path)
+
+
+def _backend(manager: Manager, options: Options, jobs: Sequence[Job]) -> Iterable[JobResult]:
+    """Hand jobs to the backend of the options; HubError where there is none of that name (no jobs: only that)."""
+    how = {"workers": options.jobs}
+    results: Iterable[JobResult] | None = manager.first("run_jobs", jobs=jobs, backend=options.backend, options=how)
+    if results is None:
+        raise HubError(f"no job backend is called '{options.backend}'", "use --backend local", usage=True)
+    return results
 
 
 class _Runner:
@@ -169,6 +182,8 @@ class _Runner:
         pipeline = build(self.config["pipeline"], pipeline_part(self.config), self.manager)
         pipeline.dataset.prepare(self.ctx)
         study = Study(pipeline, self.ctx, subjects=self.config["run"]["subjects"])
+        for note in study.notes():
+            self.ctx.log({"kind": "note", "text": note})
         cache = self.ctx.cache.folder if self.ctx.cache is not None else None
         self.cache_name = None if cache is None else str(cache)
         check_unchanged(self.path, study)
@@ -221,13 +236,7 @@ class _Runner:
 
     def submit(self, jobs: Sequence[Job]) -> Iterable[JobResult]:
         """Hand jobs to the backend that was asked for."""
-        how = {"workers": self.options.jobs}
-        results: Iterable[JobResult] | None = self.manager.first(
-            "run_jobs", jobs=jobs, backend=self.options.backend, options=how
-        )
-        if results is None:
-            raise HubError(f"no job backend is called '{self.options.backend}'", "use --backend local", usage=True)
-        return results
+        return _backend(self.manager, self.options, jobs)
 
     def show(self, target: str, one: Scored) -> None:
         """Send the first test stretch as a picture, truth above prediction, to whoever observes."""

@@ -13,8 +13,9 @@ from braindecode_hub.errors import HubError
 from braindecode_hub.evaluation import Items
 from braindecode_hub.facts import facts_of
 from braindecode_hub.files import load_arrays, save_arrays, write_whole
+from braindecode_hub.fitted import STATE, Fitted, unfitted
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import STATE, Fitted, Study, unfitted
+from braindecode_hub.study import Study
 from braindecode_hub.types import Array
 from braindecode_hub.version import __version__
 

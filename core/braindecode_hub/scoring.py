@@ -6,6 +6,7 @@ target's autocorrelation time); a side of short presentations has one unit a pre
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,15 @@ import numpy as np
 from scipy.special import gammaln
 
 from braindecode_hub.interfaces import Metric
-from braindecode_hub.intervals import interval, paired_interval
+from braindecode_hub.intervals import FEWEST_UNITS, interval, paired_interval
 from braindecode_hub.metrics import identification, identification_per_unit, similarity
 from braindecode_hub.nulls import autocorrelation_time, exchange_p, shift_p
 from braindecode_hub.types import Array
 
 POOL = 50
 DRAWS = 10_000
+MOST_EXCHANGED = 2000
+"""Units whose pairs are exchanged for p, at most."""
 WORD_FRAMES = 16
 SHORTEST_WORD = 5
 """Frames: words are brought to the first length, and left out below the second."""
@@ -50,7 +53,7 @@ class Units:
     """The test side cut into units: arrays (units, frames, …) or static (units, …), and whose each is.
 
     `fits`: which fit predicted each; `presentations`: the stretch of brain that each is from, and what was presented
-    in all of it.
+    in all of it; `occurrences`: where in the stimuli each is, if their ids do not tell.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Units:
     dropped_s: float = 0.0
     fits: Sequence[str] = ()
     presentations: Sequence[tuple[str, str]] = ()
+    occurrences: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -116,23 +120,24 @@ def word_units(items: Sequence[Scored], rate: float, words: Mapping[str, Sequenc
     `words`: (text, start, stop) in seconds of each stimulus. The unit's id is the text: one candidate a word, however
     often it was said. None where fewer than two words differ.
     """
-    found: list[tuple[Scored, str, slice]] = []
+    found: list[tuple[Scored, str, str, slice]] = []
     for item in items:
         for text, start, stop in words.get(item.stimulus, ()):
             low, high = round((start - item.start) * rate), round((stop - item.start) * rate)
             if low >= 0 and high <= len(item.target) and high - low >= SHORTEST_WORD:
-                found.append((item, text.casefold(), slice(low, high)))
-    if len({text for _, text, _ in found}) < 2:
+                found.append((item, text.casefold(), f"{item.stimulus}@{start:.2f}", slice(low, high)))
+    if len({text for _, text, _, _ in found}) < 2:
         return None
     return Units(
         name="word",
         frames=WORD_FRAMES,
-        target=np.stack([_stretched(item.target[where]) for item, _, where in found]),
-        predicted=np.stack([_stretched(item.predicted[where]) for item, _, where in found]),
-        subjects=[item.subject for item, _, _ in found],
-        ids=[text for _, text, _ in found],
+        target=np.stack([_stretched(item.target[where]) for item, _, _, where in found]),
+        predicted=np.stack([_stretched(item.predicted[where]) for item, _, _, where in found]),
+        subjects=[item.subject for item, _, _, _ in found],
+        ids=[text for _, text, _, _ in found],
         seconds=0.0,
         effective=float(len(found)),
+        occurrences=[said for _, _, said, _ in found],
     )
 
 
@@ -166,14 +171,16 @@ def score_identification(
     overall = identification(target, predicted, pool=POOL, seed=seed, center=middle, ids=units.ids)
     per_unit = identification_values(units, center, seed, name)
     pool = int(overall["pool"])
-    top1, share = _pairings(similarity(target, predicted, middle), units.ids, pool)
+    some = exchanged(units, seed)
+    ids = [units.ids[n] for n in some]
+    top1, share = _pairings(similarity(target[some], predicted[some], middle), ids, min(pool, len(set(ids))))
     candidates = f"1 of {pool}" + (f", {units.seconds:.3g} s each" if units.seconds else "")
     entries = {}
     for key, value, chance, pairs in (
         (name, overall["top1"], 1.0 / pool, top1),
         (f"{name}_rank", overall["rank_percentile"], 0.5, share),
     ):
-        p, smallest, _ = exchange_p(pairs, seed=seed, blocks=units.subjects)
+        p, smallest, _ = _exchange_p(pairs, units, some, seed)
         entries[key] = {
             "value": float(value),
             "ci95": _shares(interval(per_unit[key], seed=seed, subjects=units.subjects)),
@@ -194,28 +201,43 @@ def identification_values(units: Units, center: Array, seed: int, name: str = "i
     return {name: each["top1"], f"{name}_rank": each["rank_percentile"]}
 
 
-def difference(a: Array, b: Array, subjects: Sequence[str] | None, seed: int) -> dict[str, Any]:
-    """Return the paired difference a − b with its interval."""
-    return {
-        "value": float(np.mean(a - b)),
-        "ci95": _listed(paired_interval(a, b, seed=seed, subjects=subjects)),
-    }
+def difference(
+    a: Array, b: Array, subjects: Sequence[str] | None, seed: int, *, clusters: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the paired difference a − b with its interval; `clusters`: of units that are not independent."""
+    few = clusters is not None and len(set(clusters)) < FEWEST_UNITS
+    whose = subjects if clusters is None else clusters
+    ends = None if few else paired_interval(a, b, seed=seed, subjects=whose)
+    return {"value": float(np.mean(a - b)), "ci95": _listed(ends)}
+
+
+def exchanged(units: Units, seed: int) -> Array:
+    """Return the units whose pairs are exchanged for p: all, or `MOST_EXCHANGED` drawn by the seed.
+
+    Pairs of all with all take memory by the square; p of some units is as honest, and less sure.
+    """
+    if len(units) <= MOST_EXCHANGED:
+        return np.arange(len(units))
+    return np.sort(np.random.default_rng(seed).choice(len(units), MOST_EXCHANGED, replace=False))
 
 
 def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[float, float, Array]:
     """Return p, the smallest p attainable, and the null with the observed score first; larger is better in it."""
     sign = 1.0 if metric.higher_is_better else -1.0
     if rate is None or units.name == "presentation" or metric.needs == "media":
-        pairs = sign * np.asarray(metric.pairs(units.target, units.predicted), np.float64)
-        p, smallest, null = exchange_p(pairs, seed=seed, blocks=units.subjects)
+        some = exchanged(units, seed)
+        pairs = sign * np.asarray(metric.pairs(units.target[some], units.predicted[some]), np.float64)
+        p, smallest, null = _exchange_p(pairs, units, some, seed)
         return p, smallest, np.concatenate([[pairs.diagonal().mean()], null])
-    nulls, counts = [], []
+    alike: dict[tuple[str, ...], list[Array]] = {}
     for subject in sorted(set(units.subjects)):
         own = [k for k, whose in enumerate(units.subjects) if whose == subject]
         target, predicted = (_stitched(array[own]) for array in (units.target, units.predicted))
-        nulls.append(sign * metric.shifted(target, predicted, units.frames))
-        counts.append(len(own))
-    effective = units.effective
+        shifted = sign * metric.shifted(target, predicted, units.frames)
+        alike.setdefault(tuple(units.ids[k] for k in own), []).append(shifted)
+    counts = [len(ids) * len(some) for ids, some in alike.items()]
+    nulls = [np.mean(some, axis=0) for some in alike.values()]  # who met the same is shifted together
+    effective = units.effective * sum(map(len, alike)) / sum(counts)
     if len(nulls) == 1:
         p, smallest = shift_p(nulls[0], effective=min(effective, len(nulls[0])))
         return p, smallest, nulls[0]
@@ -227,6 +249,26 @@ def _null(metric: Metric, units: Units, rate: float | None, seed: int) -> tuple[
     return p, smallest, np.concatenate([[observed], drawn])
 
 
+def _exchange_p(pairs: Array, units: Units, some: Array, seed: int) -> tuple[float, float, Array]:
+    """Return `exchange_p` of the pairs of some units, (some, some), stimuli being exchanged for all subjects at once.
+
+    What several subjects made of one stimulus is not several chances; what one made of its repeats is. Stimuli are
+    exchanged among those that the same subjects met.
+    """
+    keys, subjects = units.occurrences or units.ids, units.subjects
+    met: dict[tuple[str, int], list[int]] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    for row, unit in enumerate(some):
+        who = keys[unit], subjects[unit]
+        met.setdefault((who[0], times[who]), []).append(row)
+        times[who] += 1
+    share = np.zeros((len(met), len(some)))
+    for stimulus, rows in enumerate(met.values()):
+        share[stimulus, rows] = 1.0
+    table = share @ pairs @ (share / share.sum(axis=1, keepdims=True)).T * (len(met) / len(some))
+    return exchange_p(table, seed=seed, blocks=[frozenset(subjects[some[k]] for k in rows) for rows in met.values()])
+
+
 def _pairings(scores: Array, ids: Sequence[str], pool: int) -> tuple[Array, Array]:
     """Return, for every query i and target j, (n, n) twice: the chance that i ranks j first in a pool, and j's rank.
 
@@ -235,7 +277,7 @@ def _pairings(scores: Array, ids: Sequence[str], pool: int) -> tuple[Array, Arra
     """
     _, first, own = np.unique(np.asarray(ids), return_index=True, return_inverse=True)
     candidates = scores[:, first]
-    below = np.stack([(candidates < candidates[:, [k]]).sum(axis=1) for k in range(len(first))], axis=1)
+    below = np.stack([np.searchsorted(np.sort(row), row, "left") for row in candidates])
     others, drawn = len(first) - 1, pool - 1
     logs = _log_choose(below, drawn) - _log_choose(np.full_like(below, others), drawn)
     top1 = np.where(below >= drawn, np.exp(logs), 0.0)

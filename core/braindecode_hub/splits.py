@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from braindecode_hub.errors import HubError
+from braindecode_hub.text import plain
 from braindecode_hub.types import Trial
 
 Side = Literal["train", "val", "test"]
@@ -24,6 +25,8 @@ Interval = tuple[float, float]
 EPSILON = 1e-6
 SHORTEST_CUT_S = 1.0
 """A continuous piece shorter than this is not worth keeping after a cut."""
+TEXTS = frozenset(("sentence", "text"))
+"""Groups that are texts: case, punctuation and white space make no other sentence."""
 OWN_RULES = frozenset(("official", "stimulus", "time_block"))
 """Criteria that are no key of `Trial.groups`."""
 
@@ -325,7 +328,13 @@ def _named_groups(key: str, pieces: Sequence[Trial]) -> list[str]:
             f"--set split.by=time_block, which needs no groups; known: {', '.join(known)}",
             usage=True,
         )
-    return [str(piece.groups[key]) for piece in pieces]
+    return [group_of(piece, key) for piece in pieces]
+
+
+def group_of(trial: Trial, key: str) -> str:
+    """Return what a split by `key` goes by; texts are folded, so that one sentence in two spellings is one."""
+    value = str(trial.groups[key])
+    return (plain(value) or value) if key in TEXTS else value
 
 
 def _stimulus_groups(pieces: Sequence[Trial]) -> list[str]:

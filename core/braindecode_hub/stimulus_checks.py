@@ -11,10 +11,13 @@ import numpy as np
 from braindecode_hub.contamination import Contamination, Coupling
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.rates import fitting_rates
-from braindecode_hub.signal_checks import read
+from braindecode_hub.signal_checks import read, spread
+from braindecode_hub.silence import is_still
 from braindecode_hub.types import Array, Context, Recording, Signal, Trial
 
 SOUND_S = 10.0
+LOOK_S, LOOKED_AT_S = 4.0, 60.0
+"""So much of every sound is looked at, in stretches of 4 s spread over it."""
 MOST_STIMULI = 64
 """So many sounds of a recording are opened for their length."""
 
@@ -39,6 +42,7 @@ class Clocks:
 
     `ppm`: from the trials' two clocks, weighted by length (`low`, `high`: smallest and largest trial); `length_ppm`:
     from the lengths of one whole recording and one whole sound; `fits`: usual rates that would make them equal.
+    `faults`: which stimuli are silent, or not finite.
     """
 
     stimuli: int
@@ -49,6 +53,7 @@ class Clocks:
     high: float | None
     length_ppm: float | None
     fits: tuple[float, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Trials:
 
 
 def clocks_of(dataset: Dataset, recording: Recording, trials: Sequence[Trial]) -> Clocks:
-    """Compare the clocks of a recording and of what was presented in it; of sounds only the headers are read."""
+    """Compare the clocks of a recording and of what was presented in it, and look at up to a minute of each sound."""
     shown = sorted({str(trial.stimulus) for trial in trials if trial.stimulus is not None})
     sounds = _opened(dataset, shown[:MOST_STIMULI])
     clocked = [
@@ -91,7 +96,22 @@ def clocks_of(dataset: Dataset, recording: Recording, trials: Sequence[Trial]) -
         high=max(ppm, default=None),
         length_ppm=apart,
         fits=fits,
+        faults=tuple(fault for id, one in zip(shown, sounds, strict=False) if (fault := _fault(id, one)) is not None),
     )
+
+
+def _fault(id: str, signal: Signal) -> str | None:
+    """Say what is wrong with the samples of a stimulus, in up to a minute of it; None if nothing is."""
+    if not signal.rate:
+        return None
+    low, high = np.inf, -np.inf
+    for start, stop in spread(len(signal.data) / signal.rate, LOOK_S, LOOKED_AT_S):
+        part = np.asarray(signal.data[round(start * signal.rate) : round(stop * signal.rate)], np.float64)
+        if not np.isfinite(part).all():
+            first = int(np.argwhere(~np.isfinite(part))[0][0])
+            return f"'{id}' is not finite at {start + first / signal.rate:.3f} s: a run stops there"
+        low, high = min(low, float(part.min(initial=np.inf))), max(high, float(part.max(initial=-np.inf)))
+    return f"'{id}' is silent: no sample differs from another" if is_still(low, high, signal.data) else None
 
 
 def _whole(trial: Trial, brain_s: float, sound_s: float) -> bool:

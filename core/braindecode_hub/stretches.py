@@ -27,6 +27,8 @@ REACH_S = 5.0
 CHUNK_S = 60.0
 LONGEST_MISSING_S = 0.25
 """A stimulus may end this much before the trial that presents it says so; its last frame is then repeated."""
+BEYOND = 1e15
+"""No sample in any unit is as large, and sums of the squares of larger ones leave float32."""
 LEGACY_SHORTEST_S = 10.0
 """Encoders that look over the whole stretch need at least this much of it."""
 
@@ -165,7 +167,14 @@ def prepare_stimulus(
         if not np.isfinite(samples).all():
             at = (first + low + int(np.argwhere(~np.isfinite(samples))[0][0])) / float(signal.rate or 1)
             raise HubError(f"stimulus {stretch.source} is not finite at {at:.3f} s", "repair or cut the stimulus")
-        return _float32(_run(steps, samples[None], signal.rate, space, None)[0])
+        try:
+            return _float32(_run(steps, samples[None], signal.rate, space, None)[0])
+        except HubError as error:
+            if type(error) is not HubError:
+                raise
+            ends = " to ".join(f"{(first + at) / float(signal.rate or 1):.2f}" for at in (low, high))
+            cause = f"stimulus {stretch.source}, {ends} s: {error.cause}"
+            raise HubError(cause, error.remedy, usage=error.usage) from error
 
     key["samples"] = [first, last]
     return Prepared(cache.array(key, plan.build(encode)), rate, frame / rate)
@@ -302,7 +311,7 @@ def _run(steps: Sequence[Encoder], x: Array, rate: float | None, space: Space, s
 
 def _finite(x: Array, recording: Recording, start_s: float) -> Array:
     """Return (1, channels, samples) if it is finite; a channel that is marked bad is 0 where it is not."""
-    bad = ~np.isfinite(x[0])
+    bad = ~(np.abs(x[0]) < BEYOND)
     if not bad.any():
         return x
     names = recording.brain.channels
@@ -311,11 +320,12 @@ def _finite(x: Array, recording: Recording, start_s: float) -> Array:
         channel, sample = np.argwhere(bad & ~broken[:, None])[0]
         name = names[channel] if channel < len(names) else f"channel {channel}"
         seconds = start_s + sample / (recording.brain.rate or 1)
+        what = f"reaches {x[0, channel, sample]:.3g}" if np.isfinite(x[0, channel, sample]) else "is not finite"
         raise HubError(
-            f"recording {recording.id} is not finite in {name} at {seconds:.3f} s",
+            f"recording {recording.id} {what} in {name} at {seconds:.3f} s",
             "mark the channel bad, or repair or cut the recording",
         )
-    return np.where(np.isfinite(x), x, np.float32(0.0))
+    return np.where(bad, np.float32(0.0), x)
 
 
 def _float32(values: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ import numpy as np
 from braindecode_hub.cache import Cache
 from braindecode_hub.chain import Chain
 from braindecode_hub.errors import HubError, did_you_mean
-from braindecode_hub.interfaces import Dataset, Decoder, Renderer, State
+from braindecode_hub.fitted import Fitted
+from braindecode_hub.interfaces import Dataset, Decoder, Renderer
 from braindecode_hub.lazy import Joined
 from braindecode_hub.pipeline import Pipeline
 from braindecode_hub.privacy import codes
 from braindecode_hub.scoring import Scored
+from braindecode_hub.sensor_positions import position_notes
+from braindecode_hub.silence import without_silence
 from braindecode_hub.splits import Fold, Side, Split, split_from_config
-from braindecode_hub.stitching import Overlap
 from braindecode_hub.stretches import (
     Prepared,
     channels_behind,
@@ -27,86 +29,8 @@ from braindecode_hub.stretches import (
     stimulus_stretches,
     stretches,
 )
-from braindecode_hub.types import Array, Batch, Context, Prediction, Recording, Space, Trial
+from braindecode_hub.types import Array, Context, Prediction, Recording, Space, Trial
 from braindecode_hub.view import View, Window, make_item
-
-STATE = ".state.safetensors"
-"""How the name of a fit's file ends; it begins with the subject, or with "all"."""
-
-
-@dataclass
-class Fitted:
-    """What one fit learned: the targets' fitted steps, the encoder behind its continuous part, the decoder.
-
-    `frozen` is fitted stage by stage; `tail` was trained with the decoder.
-    """
-
-    targets: dict[str, Chain]
-    frozen: Chain
-    tail: Chain
-    decoder: Decoder
-    renderer: Renderer | None = None
-
-    def decode(self, batch: Batch) -> Prediction:
-        """Decode one batch of what the continuous part made; (batch, frames, …) in the fitted target spaces."""
-        x = self.frozen.encode(batch.brain, batch)
-        return self.decoder.decode(self.tail.encode(x, batch.behind(self.frozen.produces, x)), x)
-
-    def predict(self, view: View) -> list[Prediction]:
-        """Predict every item of a view, targets in their own units (fitted steps undone)."""
-        found = view.predict(self.decode)
-        return [
-            {
-                name: self.targets[name].invert(value[None])[0] if name in self.targets else value
-                for name, value in one.items()
-            }
-            for one in found
-        ]
-
-    def embed(self, target: Array, name: str, window: Window, rate: float) -> Prediction:
-        """Place one trial's main target (frames, …), in its own units, in the learned space: {space: (frames, …)}.
-
-        Window by window, as `predict` treats the brain, so that no place knows more than a window of the stimulus.
-        """
-        length = round((window.length_s or 0.0) * rate)
-        hop = max(1, round((window.hop_s or window.length_s or 0.0) * rate))
-        starts = [*range(0, max(1, len(target) - length + 1), hop)]
-        if starts[-1] + length < len(target):
-            starts.append(len(target) - length)
-        fitted = self.targets[name].encode(np.asarray(target, np.float32)[None])[0]
-        placed = self.decoder.embed(np.stack([fitted[start : start + length] for start in starts]))
-        found = {}
-        for space, windows in placed.items():
-            overlap = Overlap(len(target), windows[0])
-            for start, values in zip(starts, windows, strict=True):
-                overlap.add(values, start)
-            found[space] = overlap.take(None)[1]
-        return found
-
-    def parts(self) -> dict[str, Any]:
-        """Return everything that has a state, by name."""
-        parts: dict[str, Any] = {f"target.{name}": chain for name, chain in self.targets.items()}
-        parts |= {"encoder": self.frozen, "tail": self.tail, "decoder": self.decoder}
-        return parts if self.renderer is None else parts | {"renderer": self.renderer}
-
-    def state(self) -> State:
-        """Return all learned arrays and values, keys led by the part."""
-        arrays: dict[str, Array] = {}
-        values: dict[str, Any] = {}
-        for part, component in self.parts().items():
-            learned, plain = component.state()
-            arrays |= {f"{part}/{name}": value for name, value in learned.items()}
-            values |= {f"{part}/{name}": value for name, value in plain.items()}
-        return arrays, values
-
-    def load_state(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
-        """Take back what `state` returned."""
-        for part, component in self.parts().items():
-            own = [
-                {k.removeprefix(f"{part}/"): v for k, v in some.items() if k.startswith(f"{part}/")}
-                for some in (arrays, values)
-            ]
-            component.load_state(*own)
 
 
 class Study:
@@ -118,7 +42,7 @@ class Study:
         self.brain_cache = self.stimulus_cache = ctx.cache if ctx.cache is not None else Cache(None)
         self.renderers: dict[str, Renderer] = {}
         self._rates: dict[str, float | None] = {}
-        self.trials = _of_subjects(pipeline.dataset, subjects)
+        self.trials = without_silence(pipeline, _of_subjects(pipeline.dataset, subjects), ctx.log)
         self.codes = codes(trial.groups.get("subject", "") for trial in pipeline.dataset.trials())
         self.split: Split = split_from_config(
             pipeline.config.get("split") or {}, seed=ctx.seed, closed_set=pipeline.dataset.closed_set
@@ -127,6 +51,10 @@ class Study:
     def renderer(self, fit: str) -> Renderer | None:
         """Return the renderer that a fit has fitted, else the pipeline's as it is."""
         return self.renderers.get(fit, self.pipeline.renderer)
+
+    def notes(self) -> list[str]:
+        """Return what the user should know of the recordings: positions that are no metres, or unknown."""
+        return position_notes(self.pipeline.dataset.recording(id) for id in sorted({t.recording for t in self.trials}))
 
     def folds(self, trials: Sequence[Trial] | None = None) -> list[Fold]:
         """Return the folds of this study's trials, or of others (a control's)."""
@@ -220,7 +148,7 @@ class Study:
     def fitted_steps(self) -> Chain:
         """Return fresh copies of the encoder's steps between its continuous part and what is trained jointly."""
         encoder = self.pipeline.encoder
-        return _fresh_chain(encoder.after(encoder.continuous_part()).split()[0])
+        return encoder.after(encoder.continuous_part()).split()[0].fresh()
 
     def fit(
         self,
@@ -241,9 +169,9 @@ class Study:
         if change is not None:
             train, val = change(train), change(val)
         if decoder is None:
-            decoder = self.pipeline.decoder.for_controls() if control else _fresh(self.pipeline.decoder)
+            decoder = self.pipeline.decoder.for_controls() if control else self.pipeline.decoder.fresh()
         encoder = self.pipeline.encoder.after(self.pipeline.encoder.continuous_part())
-        return self.fit_views(train, val, ctx, decoder, _fresh_chain(encoder), self.pipeline.renderer)
+        return self.fit_views(train, val, ctx, decoder, encoder.fresh(), self.pipeline.renderer)
 
     def fit_views(
         self,
@@ -257,14 +185,14 @@ class Study:
         """Fit the targets' steps, then the encoder's, then the decoder, on given views."""
         targets = {}
         for name, chain in self.pipeline.targets.items():
-            targets[name] = _fresh_chain(chain.after(chain.frozen_part()))
+            targets[name] = chain.after(chain.frozen_part()).fresh()
             targets[name].fit(train.of(name), val.of(name), ctx)
             train, val = (view.with_targets(name, *targets[name].steps) for view in (train, val))
         frozen, tail = encoder.split()
         frozen.fit(train, val, ctx)
         train, val = train.through(*frozen.steps), val.through(*frozen.steps)
         decoder.fit(train, val, ctx, encoder=tail)
-        fitted = Fitted(targets, frozen, tail, decoder, _fresh(renderer) if renderer else None)
+        fitted = Fitted(targets, frozen, tail, decoder, renderer.fresh() if renderer else None)
         if fitted.renderer is not None:
             fitted.renderer.fit(train, val, ctx, predict=fitted.decode)
         return fitted
@@ -379,14 +307,6 @@ class Study:
         return replace(self.pipeline.frozen_target_space(name), rate=rate)
 
 
-def unfitted(pipeline: Pipeline) -> Fitted:
-    """Return the parts of a fit with nothing learned, to load a state into."""
-    frozen, tail = _fresh_chain(pipeline.encoder.after(pipeline.encoder.continuous_part())).split()
-    targets = {name: _fresh_chain(chain.after(chain.frozen_part())) for name, chain in pipeline.targets.items()}
-    renderer = _fresh(pipeline.renderer) if pipeline.renderer else None
-    return Fitted(targets, frozen, tail, _fresh(pipeline.decoder), renderer)
-
-
 def _containing(prepared: Mapping[str, list[tuple[Prepared, float]]], trial: Trial) -> Prepared:
     middle = (trial.start + trial.stop) / 2
     for one, stop in prepared[trial.recording]:
@@ -428,14 +348,6 @@ def _of_subjects(dataset: Dataset, subjects: Sequence[str] | None) -> list[Trial
         if subject not in known:
             raise HubError(f"there is no subject '{subject}'", did_you_mean(subject, known), usage=True)
     return [trial for trial in trials if trial.groups.get("subject", "") in subjects]
-
-
-def _fresh(component: Any) -> Any:
-    return type(component)(**component.configuration())
-
-
-def _fresh_chain(chain: Chain) -> Chain:
-    return Chain([_fresh(step) for step in chain.steps], chain.names)
 
 
 def _no_signal() -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from braindecode_hub.errors import HubError
+from braindecode_hub.flaws import EQUAL, equal, flaws, spread
 from braindecode_hub.reading import NUMBERS, as_text
 from braindecode_hub.scoring import Scored
 from braindecode_hub.splits import SIDES
@@ -25,6 +26,8 @@ PROBES = 40
 FEWEST_SHARED = 4
 """Frames that two windows must share to be called overlapping by their content."""
 SIDE_NAMES = {"training": "train", "tr": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Between these, float32 keeps every digit, and squares stay finite in float64."""
 LABELS = ("subject", "recording", "stimulus", "trial", "side", "start", "stop", "stimulus_start")
 """What may be given for every trial."""
 
@@ -103,7 +106,9 @@ def submit(
     windows = [Window(guesses[n], truths[n], **{name: values[n] for name, values in columns.items()}) for n in kept]
     made = Submission(windows, rate, trained, notes=notes)
     made.center = _center(center, made)
-    _warn_of_content(made)
+    found = flaws([one.predicted for one in windows], [one.target for one in windows], rate, made.train)
+    made.warnings += found[0]
+    made.notes += found[1]
     _cut_overlaps(made)
     return made
 
@@ -154,7 +159,7 @@ def _numbers(x: Any, name: str) -> Array:
     if array.dtype.kind not in NUMBERS or array.size == 0:
         what = "is empty" if array.size == 0 else f"holds {array.dtype}, not real numbers"
         raise HubError(f"{name} {what}", "give an array of numbers, one row a trial", usage=True)
-    return array
+    return array.astype(np.float32) if array.dtype.kind == "b" else array
 
 
 def _check_shapes(predicted: Sequence[Array], target: Sequence[Array]) -> None:
@@ -181,6 +186,9 @@ def _check_finite(arrays: Sequence[Array], name: str) -> None:
             f"{name} holds NaN or infinity in {len(bad)} of {len(arrays)} trials, first in trial {bad[0]}",
             "leave those trials out of predictions and targets alike, or repair them",
         )
+    most = max(float(np.abs(array.astype(np.float64)).max(initial=0.0)) for array in arrays)
+    if not most == 0 and not SMALLEST < most < LARGEST:
+        raise HubError(f"{name} reaches {most:.3g}, and scores are computed in float32", "give it in another unit")
 
 
 def _columns(given: Mapping[str, Any], count: int) -> dict[str, list[Any]]:
@@ -193,9 +201,13 @@ def _columns(given: Mapping[str, Any], count: int) -> dict[str, list[Any]]:
             flat = np.repeat(flat, count) if not seconds else flat
         if flat.size != count:
             raise HubError(f"{flat.size} values of {name} for {count} trials", "give one for each trial", usage=True)
+        if seconds and flat.dtype.kind not in NUMBERS:
+            raise HubError(f"{name} holds {flat.dtype}, not numbers", "give seconds for every trial", usage=True)
         found[name] = [float(v) for v in flat] if seconds else as_text(flat)
         if seconds and not np.isfinite(found[name]).all():
             raise HubError(f"{name} holds NaN or infinity", "give seconds for every trial, or leave the field out")
+    if {"start", "stop"} <= set(found) and any(b <= a for a, b in zip(found["start"], found["stop"], strict=True)):
+        raise HubError("a trial stops before it starts", "give start and stop in seconds", usage=True)
     return found
 
 
@@ -211,6 +223,7 @@ def _sides(values: Sequence[str] | None) -> list[str] | None:
 
 def _center(center: Array | None, made: Submission) -> Array | None:
     """Return what identification subtracts, (bins,) or (features,); never anything of the test side."""
+    wanted = made.windows[0].target.shape[-1]
     if center is None:
         if made.train is None:
             made.warnings.append(
@@ -218,39 +231,17 @@ def _center(center: Array | None, made: Submission) -> Array | None:
                 "own mean is never used. Give train targets, sides, or --center"
             )
             return None
+        if made.train.shape[-1] != wanted:
+            raise HubError(
+                f"the training targets have {made.train.shape[-1]} bins, the test side {wanted}", "give one space"
+            )
         return np.asarray(made.train, np.float64).mean(axis=0)
-    wanted = made.windows[0].target.shape[-1]
     flat = np.asarray(center, np.float64).reshape(-1)
-    if flat.size != wanted or not np.isfinite(flat).all():
+    if not np.isfinite(flat).all():
+        raise HubError("the centre holds NaN or infinity", "give the training targets' mean")
+    if flat.size != wanted:
         raise HubError(f"the centre has {flat.size} values for {wanted} bins", "give the training targets' mean")
     return flat
-
-
-# What weakens a score
-
-
-def _warn_of_content(made: Submission) -> None:
-    guesses, truths = [one.predicted for one in made.windows], [one.target for one in made.windows]
-    same = sum(np.allclose(g, t, rtol=1e-5, atol=1e-8) for g, t in zip(guesses, truths, strict=True))
-    if same:
-        made.warnings.append(
-            f"LEAK? in {same} of {len(truths)} trials the prediction equals the target: "
-            "was the target copied, or fed to the decoder (teacher forcing)?"
-        )
-    if made.rate is None:
-        flat = np.ptp(np.stack(guesses), axis=0) == 0
-        what, constant, total = "the same for all trials in", int(flat.sum()), flat.size
-    else:
-        constant, total = sum(not np.ptp(g, axis=0).any() for g in guesses), len(guesses)
-        what = "constant over time in"
-    if constant:
-        unit = "features" if made.rate is None else "trials"
-        made.warnings.append(f"the prediction is {what} {constant} of {total} {unit}: there it correlates with nothing")
-    if made.train is not None and made.rate is None:
-        known = {row.tobytes() for row in np.asarray(made.train, np.float32)}
-        seen = sum(np.asarray(t, np.float32).tobytes() in known for t in truths)
-        if seen:
-            made.warnings.append(f"{seen} of {len(truths)} test targets are among the training targets: a closed set?")
 
 
 # Overlap
@@ -332,6 +323,7 @@ def _with_starts(made: Submission) -> list[Window] | None:
         if several and len(places) < len(windows) and len({(*_owner(w), w.start) for w in windows}) == len(windows):
             made.notes.append("different stimuli start at the same second: starts are read as seconds of each stimulus")
             return [replace(w, recording=f"{w.recording}/{w.stimulus}", stimulus_start=w.start) for w in windows]
+        _check_starts(windows, made.rate or 1.0)
         return windows
     if len(windows) < 3 or len({len(window.target) for window in windows}) > 1:
         return None
@@ -349,6 +341,25 @@ def _with_starts(made: Submission) -> list[Window] | None:
     return found
 
 
+def _check_starts(windows: Sequence[Window], rate: float) -> None:
+    """Raise HubError for windows that are apart by their starts, but share their targets: milliseconds, or samples."""
+    frames = len(windows[0].target)
+    if len(windows) < 3 or any(len(window.target) != frames for window in windows):
+        return
+    ordered = sorted(windows, key=lambda w: (w.subject, w.recording, w.start or 0.0))
+    pairs = [(a, b) for a, b in pairwise(ordered) if (a.subject, a.recording) == (b.subject, b.recording)]
+    if any(((b.start or 0.0) - (a.start or 0.0)) * rate < frames - 0.5 for a, b in pairs):
+        return
+    hop, _ = _hop(ordered)
+    if hop is not None and hop < frames:
+        raise HubError(
+            f"neighbouring windows share {100 * (1 - hop / frames):.0f} % of their targets, but by their starts they "
+            "are apart",
+            "give the starts in seconds of the recording: are these milliseconds, or samples?",
+            usage=True,
+        )
+
+
 def _owner(window: Window) -> tuple[str, str, str | None]:
     return window.subject, window.recording, window.stimulus
 
@@ -361,20 +372,20 @@ def _hop(windows: Sequence[Window]) -> tuple[int | None, Array]:
     if not len(pairs):
         return None, same
     probes = pairs[np.unique(np.linspace(0, len(pairs) - 1, PROBES).astype(int))]
-    frames = stack.shape[1]
+    frames, near = stack.shape[1], EQUAL * spread(stack)
     for hop in range(1, frames - FEWEST_SHARED + 1):
-        hits = [k for k in probes if np.allclose(stack[k, hop], stack[k + 1, 0], rtol=1e-5, atol=1e-7)]
-        if 2 * len(hits) > len(probes) and 2 * sum(_shares(stack, k, hop) for k in hits) > len(probes):
-            return hop, same & np.array([_shares(stack, k, hop) for k in range(len(stack) - 1)])
+        hits = [k for k in probes if equal(stack[k, hop], stack[k + 1, 0], near)]
+        if 2 * len(hits) > len(probes) and 2 * sum(_shares(stack, k, hop, near) for k in hits) > len(probes):
+            return hop, same & np.array([_shares(stack, k, hop, near) for k in range(len(stack) - 1)])
     named = any(window.stimulus is not None for window in windows)
     if not named and len(pairs) >= 10 and _continues(stack, pairs):
         return frames, same
     return None, same
 
 
-def _shares(stack: Array, k: int, hop: int) -> bool:
+def _shares(stack: Array, k: int, hop: int, near: float) -> bool:
     shared = stack[k, hop:]
-    return bool(np.ptp(shared) > 0 and np.allclose(shared, stack[k + 1, : len(shared)], rtol=1e-5, atol=1e-7))
+    return bool(np.ptp(shared) > 0 and equal(shared, stack[k + 1, : len(shared)], near))
 
 
 def _continues(stack: Array, pairs: Array) -> bool:

@@ -49,6 +49,22 @@ class Training:
     validate_every: int | None = None
     patience: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raise HubError for a number that nothing can be trained with."""
+        right = {
+            "batch_size": self.batch_size >= 1,
+            "max_steps": self.max_steps is None or self.max_steps >= 0,
+            "max_epochs": self.max_epochs is None or self.max_epochs >= 0,
+            "rate": math.isfinite(self.rate) and self.rate > 0,
+            "weight_decay": math.isfinite(self.weight_decay) and self.weight_decay >= 0,
+            "clip": self.clip is None or self.clip > 0,
+            "validate_every": self.validate_every is None or self.validate_every >= 1,
+            "patience": self.patience is None or self.patience >= 1,
+        }
+        for name, fits in right.items():
+            if not fits:
+                raise HubError(f"training: {name} is {getattr(self, name)}", f"give another {name}", usage=True)
+
     def total(self, per_pass: int) -> int:
         """Return the number of steps; HubError if neither limit is given."""
         limits = (self.max_steps, None if self.max_epochs is None else self.max_epochs * per_pass)

@@ -27,6 +27,10 @@ SEGMENT_S = 30.0
 """`segments()` cuts longer trials here, so that the drift of the stimulus clock never adds up."""
 
 
+LONGEST_S = 3600.0
+"""Windows are arrays in memory, however short their trial."""
+
+
 @dataclass(frozen=True)
 class Window:
     """Length, hop and context in seconds; `length_s` None: one window a trial (its length given by the trials)."""
@@ -41,6 +45,13 @@ class Window:
                 raise HubError(
                     f"window.{name} is {seconds:g} s", f"--set window.{name}=… more than 0, or null", usage=True
                 )
+        longest = max(self.length_s or 0.0, self.context_s)
+        if longest > LONGEST_S:
+            raise HubError(
+                f"a window of {longest:g} s is too long",
+                f"give window.length_s and context_s up to {LONGEST_S:g}",
+                usage=True,
+            )
         if not self.context_s >= 0:
             raise HubError(
                 f"window.context_s is {self.context_s:g} s", "--set window.context_s=… 0 or more", usage=True

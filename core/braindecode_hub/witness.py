@@ -25,12 +25,13 @@ from braindecode_hub.catalogue import Catalogue
 from braindecode_hub.data_checks import oddities
 from braindecode_hub.environment import context
 from braindecode_hub.files import save_arrays
+from braindecode_hub.fitted import STATE, Fitted
 from braindecode_hub.manager import Manager
 from braindecode_hub.opened import Files
 from braindecode_hub.overlap import components
 from braindecode_hub.pipeline import Config, build, pipeline_part
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import STATE, Fitted, Study
+from braindecode_hub.study import Study
 from braindecode_hub.substitution import held_out, others_noise, raw_noise, view_noise
 from braindecode_hub.types import Array, Context, Prediction
 from braindecode_hub.view import View

@@ -28,8 +28,10 @@ from braindecode_hub.text import visible
 @click.option("--seed", type=int, help="Seed of nulls and pools (0, or the run's own).")
 def score(predictions: Path, fields: tuple[str, ...], json_file: Path | None, **options: Any) -> None:
     """Score anybody's predictions (.npz, .mat, .safetensors, a folder of .npy, a run) as a run is scored."""
-    from braindecode_hub.judging import score_file
+    from braindecode_hub.files import refuse_foreign
+    from braindecode_hub.scorefile import score_file
 
+    refuse_foreign(json_file, ("schema", "judged", "scores"))
     named = {key: options.pop(key) for key in ("predicted", "target", "center")}
     given = _fields(fields) | {role: key for role, key in named.items() if key is not None}
     scores = score_file(predictions, fields=given, **options)
@@ -51,7 +53,9 @@ def score(predictions: Path, fields: tuple[str, ...], json_file: Path | None, **
 def audit(path: Path | None, fields: tuple[str, ...], json_file: Path | None, **options: Any) -> None:
     """Look for leaks in a split: a run folder, a table, or arrays; exit 1 if there is one."""
     from braindecode_hub.audit import audit as audited
+    from braindecode_hub.files import refuse_foreign
 
+    refuse_foreign(json_file, ("schema", "leaks", "findings", "checks", "unseen"))
     found = audited(path, fields=_fields(fields), **options)
     click.echo(visible(str(found)))
     if json_file is not None:

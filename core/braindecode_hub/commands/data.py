@@ -24,8 +24,9 @@ def inspect(name: str, subjects: str, sets: tuple[str, ...], target: Path | None
     import json
 
     from braindecode_hub import api
-    from braindecode_hub.files import write_whole
+    from braindecode_hub.files import refuse_foreign, write_whole
 
+    refuse_foreign(target, ("schema", "dataset", "licence", "simulated", "recordings"))
     with watched() as manager:
         who = subjects_of(subjects)
         found = api.inspect(name, set=sets, subjects=who, manager=manager, log=manager.tell, **options)

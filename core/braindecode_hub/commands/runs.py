@@ -27,8 +27,10 @@ def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--set", "sets", metavar="KEY=VALUE", multiple=True, help="Change any key, e.g. encoder.0.low=65."
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
-        click.option("--folds", type=click.IntRange(1), default=1, show_default=True, help="How many folds to test."),
+        click.option("--seed", type=int, help="Seed of everything random. [default: 0, or what a config.yaml says]"),
+        click.option(
+            "--folds", type=click.IntRange(1), help="How many folds to test. [default: 1, or what a config.yaml says]"
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …"),
         click.option(
             "--out",

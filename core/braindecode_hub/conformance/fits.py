@@ -14,8 +14,9 @@ from braindecode_hub.conformance.encoders import undone
 from braindecode_hub.conformance.offline import blocked
 from braindecode_hub.conformance.subject import Subject
 from braindecode_hub.files import load_arrays, save_arrays
+from braindecode_hub.fitted import Fitted, unfitted
 from braindecode_hub.interfaces import Encoder, State
-from braindecode_hub.study import Fitted, Study, unfitted
+from braindecode_hub.study import Study
 from braindecode_hub.types import Context, Prediction
 from braindecode_hub.view import View
 

@@ -15,6 +15,7 @@ from braindecode_hub.cache import Cache
 from braindecode_hub.environment import context
 from braindecode_hub.evaluation import Items, Judge
 from braindecode_hub.files import load_arrays
+from braindecode_hub.fitted import STATE
 from braindecode_hub.manager import Manager
 from braindecode_hub.pipeline import build, pipeline_part
 from braindecode_hub.refits import predict_side, training_targets
@@ -22,7 +23,7 @@ from braindecode_hub.rendering import EXCERPT_S, excerpts, render_items
 from braindecode_hub.retrieved import look_up
 from braindecode_hub.runfolder import Run
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import STATE, Study
+from braindecode_hub.study import Study
 from braindecode_hub.types import Array
 
 Pieces = dict[str, str]

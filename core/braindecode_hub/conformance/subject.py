@@ -19,13 +19,14 @@ from braindecode_hub.conformance.checks import NothingToTest
 from braindecode_hub.conformance.offline import blocked
 from braindecode_hub.environment import context
 from braindecode_hub.errors import HubError, MissingPackage
+from braindecode_hub.fitted import Fitted
 from braindecode_hub.interfaces import Component
 from braindecode_hub.manager import Manager, Registered
 from braindecode_hub.pipeline import Config, build, parts_of, pipeline_part, resolve
 from braindecode_hub.runfolder import Run
 from braindecode_hub.runner import Options, run_pipeline
 from braindecode_hub.splits import Fold
-from braindecode_hub.study import Fitted, Study
+from braindecode_hub.study import Study
 from braindecode_hub.types import Context
 
 SMOKE = "smoke"

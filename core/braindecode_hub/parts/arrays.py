@@ -9,7 +9,7 @@ import numpy as np
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.parts.folder import local_path
-from braindecode_hub.parts.matching import visible
+from braindecode_hub.parts.matching import in_utf8, visible
 from braindecode_hub.parts.npz import Npz
 from braindecode_hub.parts.recording_fields import Given, recordings_in
 from braindecode_hub.parts.recordings import Opened, Recordings
@@ -96,7 +96,7 @@ class Arrays(Recordings):
         found = [one for one in visible(path) if one.suffix.lower() == ".npz"] if path.is_dir() else [path]
         if not found:
             raise HubError(f"{path} holds no .npz", "write one with braindecode_hub.save_recording", usage=True)
-        return [(one, str(one), False) for one in found]
+        return [(in_utf8(one), str(one), False) for one in found]
 
 
 def _same(one: Signal, other: Signal) -> bool:

@@ -16,6 +16,8 @@ from braindecode_hub.parts.bids_recording import Opened, open_bids
 from braindecode_hub.parts.fingerprints import Hashes
 from braindecode_hub.parts.nwb_clock import Clock, Meeting, Run, meetings
 from braindecode_hub.parts.opening import SOUNDS, Sound
+from braindecode_hub.parts.presentations import without_rounding
+from braindecode_hub.parts.twins import renamed, twins
 from braindecode_hub.types import Array, Context, Recording, Signal, Space, Trial
 
 SPACES = {"ieeg": "seeg", "eeg": "eeg", "meg": "meg"}
@@ -156,20 +158,25 @@ class Bids(Dataset):
         }
         sounds: dict[str, Heard] = {}
         trials: list[Trial] = []
+        rounded: list[str] = []
         for name, one in opened.items():
-            trials += self._presented(name, one, sounds)
+            own, told_of = without_rounding(self._presented(name, one, sounds))
+            trials += own
+            rounded += told_of
         if not trials:
             raise HubError(
                 f"no event of {len(files)} recordings presents a sound by {self.stimuli}",
                 "name the column: --set 'dataset.stimuli={trial_type}.wav', and check dataset.trial_types",
                 usage=True,
             )
-        self._opened, self._sounds, self._trials = opened, sounds, tuple(trials)
+        first = twins({id: Signal(heard.data, heard.rate, "audio") for id, heard in sounds.items()})
+        self._opened, self._sounds, self._trials = opened, sounds, renamed(trials, first)
         paths = {path for one in opened.values() for path in _files_of(one.file)}
         self._paths = tuple(sorted(paths | {heard.path for heard in sounds.values()}))
         told = [(heard.path, note) for heard in sounds.values() for note in heard.notes]
         told += [(one.file.path, note) for one in opened.values() for note in one.notes]
-        self._notes = tuple(f"{path.name}: {note}" for path, note in told)
+        said = [f"sound '{id}' is that of '{other}': to every split they are one" for id, other in first.items()]
+        self._notes = (*(f"{path.name}: {note}" for path, note in told), *rounded, *said)
 
     def _presented(self, name: str, one: Opened, sounds: dict[str, Heard]) -> Iterator[Trial]:
         entities = one.file.entities
@@ -271,10 +278,10 @@ def _trial(label: str, recording: str, where: Meeting, stimulus: str, groups: di
 
 
 def _files_of(file: BidsFile) -> list[Path]:
-    """Return the files that a recording is made of, and the tables that were read with it."""
+    """Return the files that a recording is made of, and the tables and sidecars that were read with it."""
     tables = [file.beside(suffix) for suffix in ("channels", "events", "electrodes")]
     space = entities_of(tables[2]).get("space") if tables[2] is not None else None
-    sidecars = [file.beside(file.datatype, ".json"), file.beside("coordsystem", ".json", space=space)]
+    sidecars = [*file.applying(file.datatype, ".json"), *file.applying("coordsystem", ".json", space=space)]
     stem = file.path.name.split(".")[0]
     if file.path.is_dir():
         own = [path for path in file.path.rglob("*") if path.is_file()]

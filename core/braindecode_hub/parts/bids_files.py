@@ -36,19 +36,24 @@ class BidsFile:
         """Its entities as BIDS writes them, without suffix: sub-01_task-listen_run-1."""
         return "_".join(f"{key}-{value}" for key, value in self.entities.items() if key != "split")
 
-    def beside(self, suffix: str, extension: str = ".tsv", *, space: str | None = None) -> Path | None:
-        """Return the nearest file of that suffix whose entities all hold here: the inheritance principle of BIDS.
+    def applying(self, suffix: str, extension: str = ".tsv", *, space: str | None = None) -> list[Path]:
+        """Return the files of that suffix that hold for this recording, the nearest last: BIDS's inheritance principle.
 
-        `space`: that of a coordsystem; electrodes are taken in whichever space they are, the first by name.
+        They lie in its folder or above, up to the root, and all their entities are its own; of several in one folder
+        the one with most entities is the nearest. `space`: that of a coordsystem; electrodes are taken in whichever
+        space they are, the first by name.
         """
-        folder = self.path.parent
-        while True:
-            fitting = [path for path in sorted(folder.glob(f"*{suffix}{extension}")) if self._fits(path, suffix, space)]
-            if fitting:
-                return max(fitting, key=lambda path: len(entities_of(path)))
-            if folder == self.root or self.root not in folder.parents:
-                return None
-            folder = folder.parent
+        found: list[Path] = []
+        inside = self.path.parent.relative_to(self.root).parts
+        for folder in (self.root.joinpath(*inside[:depth]) for depth in range(len(inside) + 1)):
+            fitting = [path for path in folder.glob(f"*{suffix}{extension}") if self._fits(path, suffix, space)]
+            found += sorted(sorted(fitting, reverse=True), key=lambda path: len(entities_of(path)))
+        return found
+
+    def beside(self, suffix: str, extension: str = ".tsv", *, space: str | None = None) -> Path | None:
+        """Return the nearest of the files that `applying` finds: a table holds alone, whatever lies above it."""
+        found = self.applying(suffix, extension, space=space)
+        return found[-1] if found else None
 
     def _fits(self, path: Path, suffix: str, space: str | None) -> bool:
         stem, own = path.name.split(".")[0], entities_of(path)
@@ -61,15 +66,14 @@ class BidsFile:
         )
 
     def sidecar(self, suffix: str, *, space: str | None = None) -> dict[str, Any]:
-        """Return the JSON of that suffix that is nearest; {} if there is none."""
-        path = self.beside(suffix, ".json", space=space)
-        if path is None:
-            return {}
-        try:
-            found = json.loads(path.read_text("utf-8-sig"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise HubError(f"{path} cannot be read as JSON: {first_line(error)}", "repair it") from error
-        return found if isinstance(found, dict) else {}
+        """Return the JSON of that suffix, key by key from the nearest file that has the key; {} if there is none.
+
+        Raises HubError, naming the file, for one that is no JSON mapping.
+        """
+        merged: dict[str, Any] = {}
+        for path in self.applying(suffix, ".json", space=space):
+            merged |= _mapping(path)
+        return merged
 
     def table(self, suffix: str) -> list[Row]:
         """Return the rows of the .tsv of that suffix; [] if there is none."""
@@ -81,6 +85,16 @@ def entities_of(path: Path) -> dict[str, str]:
     """Return the entities in a BIDS file name: {"sub": "01", "task": "listen"}."""
     parts = [part.partition("-") for part in path.name.split(".")[0].split("_")]
     return {key: value for key, mark, value in parts if mark}
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise HubError(f"{path} cannot be read as JSON: {first_line(error)}", "repair it") from error
+    if not isinstance(found, dict):
+        raise HubError(f"{path} holds no keys and values", "repair it: a sidecar is one JSON object")
+    return found
 
 
 def read_tsv(path: Path) -> list[Row]:

@@ -6,12 +6,14 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.parts.bids_files import MISSING, BidsFile, Row, entities_of, number
+from braindecode_hub.parts.mne_headers import check_fdt, header_of
 from braindecode_hub.parts.nwb_clock import Clock, Run
 from braindecode_hub.parts.nwb_electrodes import UNITS
 from braindecode_hub.parts.nwb_session import Session, open_session
@@ -96,7 +98,7 @@ def open_bids(file: BidsFile, modality: str, *, brain: str | None, audio: str | 
         signal, sensors, clock = _from_nwb(found, channels, modality, file)
     else:
         found = None
-        signal, sensors, clock = _from_mne(file, modality)
+        signal, sensors, clock = _from_mne(file, modality, channels)
     names = signal.channels
     for bad in bads:
         if bad not in names:
@@ -123,7 +125,8 @@ def open_bids(file: BidsFile, modality: str, *, brain: str | None, audio: str | 
     return Opened(file, recording, clock, notes, found)
 
 
-def _from_mne(file: BidsFile, modality: str) -> tuple[Signal, dict[str, Any], Clock]:
+def _from_mne(file: BidsFile, modality: str, channels: dict[str, Row]) -> tuple[Signal, dict[str, Any], Clock]:
+    header_of(file.path)  # what was cut off is refused before MNE reads on
     with quietly():
         import mne_bids
 
@@ -136,8 +139,13 @@ def _from_mne(file: BidsFile, modality: str) -> tuple[Signal, dict[str, Any], Cl
             raw = mne_bids.read_raw_bids(path, verbose="error")
         except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
             first = " ".join(str(error).split())[:300]
+            first = f"{first} is not in the one file where MNE-BIDS looks for it" if type(error) is KeyError else first
             raise HubError(f"{file.path} cannot be read: {first}", "check the file and its channels.tsv") from error
-        kinds = raw.get_channel_types()
+        check_fdt(raw)
+        kinds = _kinds(file, raw, channels)
+        table, events = (_foreign(path, file, suffix) for suffix in ("channels", "events"))
+    if table is not None and not channels:
+        raise HubError(f"{file.path} has no channels.tsv of its own: {table.name} is not for it", "add it")
     picks = tuple(n for n, kind in enumerate(kinds) if kind in TYPES[file.datatype])
     if not picks:
         told = ", ".join(sorted(set(kinds)))
@@ -148,10 +156,10 @@ def _from_mne(file: BidsFile, modality: str) -> tuple[Signal, dict[str, Any], Cl
     rate = float(raw.info["sfreq"])
     signal = Signal(RawChannels(raw, picks), rate, modality, names, "T" if file.datatype == "meg" else "V")
     sensors: dict[str, Any] = {
-        "bads": raw.info["bads"],
+        "bads": raw.info["bads"] if table is None else [],
         "breaks": [
             float(at) for at, text in zip(raw.annotations.onset, raw.annotations.description, strict=True)
-            if at > 0 and text.lower().startswith(BREAKS)
+            if events is None and at > 0 and text.lower().startswith(BREAKS)
         ],
     }  # fmt: skip
     if file.datatype == "meg":
@@ -160,6 +168,30 @@ def _from_mne(file: BidsFile, modality: str) -> tuple[Signal, dict[str, Any], Cl
             "frame": "device",
         }
     return signal, sensors, Clock(rate, (Run(0, int(raw.n_times), 0.0, 1.0 / rate),))
+
+
+def _kinds(file: BidsFile, raw: Any, channels: dict[str, Row]) -> list[str]:
+    """Return MNE's type of each channel, by the nearest channels.tsv: MNE-BIDS may have taken another, or none.
+
+    MEG has its types from the recording itself. Raises HubError if the table names other channels.
+    """
+    if len(channels) == len(raw.ch_names) and set(channels) != set(raw.ch_names):
+        other = next(name for name in channels if name not in raw.ch_names)
+        raise HubError(f"{file.path} has no channel '{other}', but its channels.tsv has", "make them agree")
+    kinds = list(raw.get_channel_types())
+    if file.datatype == "meg":
+        return kinds
+    told = [channels.get(name, {}).get("type", "n/a") for name in raw.ch_names]
+    return [kind if text in MISSING else text.lower() for kind, text in zip(kinds, told, strict=True)]
+
+
+def _foreign(path: Any, file: BidsFile, suffix: str) -> Path | None:
+    """Return the table of that suffix that MNE-BIDS read although another is nearer, or none holds here; else None.
+
+    MNE-BIDS goes by entities before depth, and takes entities that the recording has not for its own.
+    """
+    taken, nearest = path.find_matching_sidecar(suffix, ".tsv", on_error="ignore"), file.beside(suffix)
+    return None if taken is None or (nearest is not None and nearest.samefile(taken)) else Path(taken)
 
 
 def _from_nwb(

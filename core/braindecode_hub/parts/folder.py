@@ -18,6 +18,7 @@ from braindecode_hub.parts.matching import (
     sounds_of,
     tables_in,
     tables_of,
+    visible,
 )
 from braindecode_hub.parts.opening import SOUNDS
 from braindecode_hub.parts.pairs import Pair, Pairs, with_table
@@ -28,9 +29,9 @@ from braindecode_hub.types import Context
 class Folder(Pairs):
     """Your own recordings, as files: `path` is a folder of recordings and sounds, or one recording, or its URI.
 
-    A recording is an array (.npy) or any file that MNE reads (EDF, BDF, BrainVision, FIF, EEGLAB, CNT …). Its sound
-    has the same name (`a.npy` + `a.wav`, .flac, .ogg …, or `a_audio.npy`; `p1_sEEG.npy` + `p1_audio_final.npy`), or
-    is the only one there; or a table says which sounds were heard when: `stimuli.csv` (.tsv) for the folder, or
+    A recording is an array (.npy) or any file that MNE reads (EDF, BDF, GDF, BrainVision, FIF, EEGLAB, CNT …). Its
+    sound has the same name (`a.npy` + `a.wav`, .flac, .ogg …, or `a_audio.npy`; `p1_sEEG.npy` + `p1_audio_final.npy`),
+    or is the only one there; or a table says which sounds were heard when: `stimuli.csv` (.tsv) for the folder, or
     `NAME_stimuli.tsv` or `NAME_events.tsv` for one recording, with the columns onset, duration, stimulus, and as
     needed stimulus_start, recording, and groups (story, block, subject, session, run …); seconds throughout.
 
@@ -131,7 +132,11 @@ def pairs_in(folder: Path) -> list[Pair]:
     heard = {sound_file(row, folder).resolve() for some in told.values() for row in some}
     recordings = [path for path in recordings if path.resolve() not in heard]
     if not recordings:
-        raise HubError(f"{folder} holds no recording", "put a recording (a.npy, a.edf …) and a.wav there", usage=True)
+        below = [path.name for path in visible(folder) if path.is_dir()]
+        remedy = f"folders inside it are not searched: give one of them, such as {folder / below[0]}" if below else ""
+        raise HubError(
+            f"{folder} holds no recording", remedy or "put a recording (a.npy, a.edf …) and a.wav there", usage=True
+        )
     pairs = [with_table([Pair(name_of(path), path, None)], told[path], own[path])[0] for path in told]
     rest = [path for path in recordings if path not in told]
     if rows and rest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,16 @@ _GROUPS = {"sub": "subject", "ses": "session", "run": "run"}
 def visible(folder: Path) -> list[Path]:
     """Return what lies in a folder and is not hidden, sorted."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def in_utf8(path: Path) -> Path:
+    """Return a path that can be written into a run's files; HubError for one whose bytes are no UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        told = str(path).encode(errors="replace").decode()
+        raise HubError(f"the name of {told} is no UTF-8", "rename the file, or its folder") from error
+    return path
 
 
 def recordings_in(folder: Path, sounds: Iterable[Path] = ()) -> list[Path]:
@@ -52,7 +63,8 @@ def tables_of(path: Path) -> list[Path]:
     names = [
         f"{stem}_{kind}{suffix}" for kind in ("stimuli", "events") for stem in stems for suffix in (".tsv", ".csv")
     ]
-    return [path.parent / name for name in names if (path.parent / name).is_file()]
+    longest = 255  # bytes of a name: to ask for a longer one is an error
+    return [path.parent / n for n in names if len(os.fsencode(n)) <= longest and (path.parent / n).is_file()]
 
 
 def tables_in(folder: Path) -> list[Path]:

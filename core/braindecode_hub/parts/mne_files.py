@@ -1,7 +1,8 @@
-"""Recordings in the formats that MNE reads (EDF, BDF, BrainVision, FIF, EEGLAB, CNT …), chunk by chunk."""
+"""Recordings in the formats that MNE reads (EDF, BDF, GDF, BrainVision, FIF, EEGLAB, CNT …), chunk by chunk."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.parts.matching import READ_BY_MNE, ending
+from braindecode_hub.parts.mne_headers import check_fdt, header_of, is_ant
 from braindecode_hub.parts.opening import Brain
 from braindecode_hub.types import Array
 
@@ -25,7 +27,20 @@ WANTED = {
 
 UNITS = {"mag": "T", "grad": "T/m"}
 COMPANIONS = (".eeg", ".vmrk", ".dat", ".fdt", ".amrk")
-_QUIET = ("does not conform to MNE naming",)
+_QUIET = (
+    *("does not conform to MNE naming", "'boundary' events", "Not setting position", "Unsupported physical dimension"),
+    "invalid value encountered in divide",  # electrodes of a CNT that have no places
+)
+_NEW_SEGMENT = "32766"
+"""GDF's code 0x7ffe: a new segment begins, after a break."""
+_REMEDIES = {
+    "read_epochs": "save it as one continuous recording, not as epochs",
+    "ALLEEG": "save each recording as a file of its own",
+    "matlab v7.3": "pip install pymatreader, or save it in EEGLAB without -v7.3",
+    ".dat detected": "save it again with a newer EEGLAB",
+    ".fdt": "put the .fdt beside it, under the same name",
+}
+"""What to do where an EEGLAB file is not damaged, by what MNE says."""
 
 
 class MneSamples:
@@ -68,12 +83,12 @@ def open_with_mne(path: Path, modality: str, wanted: list[str]) -> Brain:
 
     Takes names, positions in metres, bad channels, line frequency and gaps (annotations BAD_…, EDGE, boundary, New
     Segment) from the file. Other channels are left out, and named in `notes`. Raises HubError for what MNE cannot
-    read, for a truncated EDF or BDF, and for a channel that is not there.
+    read, for a truncated file, for units that MNE does not scale to volts, and for a channel that is not there.
     """
-    notes, slow = _edf_notes(path)
+    header = header_of(path)
     raw, warned = _raw(path)
     names, types = list(raw.ch_names), list(raw.get_channel_types())
-    picks, told = _chosen(path, names, types, modality, [names[k] for k in slow if k < len(names)])
+    picks, told = _chosen(path, names, types, modality, [names[k] for k in header.slow if k < len(names)])
     if wanted:
         missing = [name for name in wanted if name not in names]
         if missing:
@@ -81,9 +96,12 @@ def open_with_mne(path: Path, modality: str, wanted: list[str]) -> Brain:
         picks, told = [names.index(name) for name in wanted], []
     kept = [names[k] for k in picks]
     positions, frame = _positions(raw, picks, types)
-    unknown = [name for name in kept if (getattr(raw, "_orig_units", None) or {}).get(name) == "n/a"]
+    _check_units(path, {names[k]: header.units[k] for k in picks if header.units.get(k)})
+    said = getattr(raw, "_orig_units", None) or {}
+    unknown = [names[k] for k in picks if said.get(names[k]) == "n/a" or header.units.get(k) == ""]
+    notes = header.notes
     if unknown:
-        notes = [*notes, f"the file does not say the unit of {_named(unknown)}: taken as it is"]
+        notes = (*notes, f"the file does not say the unit of {_named(unknown)}: taken as it is")
     return Brain(
         MneSamples(raw, picks, path),
         float(raw.info["sfreq"]),
@@ -93,7 +111,7 @@ def open_with_mne(path: Path, modality: str, wanted: list[str]) -> Brain:
         frame,
         tuple(name for name in raw.info["bads"] if name in kept),
         None if raw.info["line_freq"] is None else float(raw.info["line_freq"]),
-        _gaps(raw),
+        _gaps(raw, new_segment=_NEW_SEGMENT if ending(path) == ".gdf" else None),
         _files(path, raw),
         (*notes, *warned, *told),
     )
@@ -114,13 +132,36 @@ def _raw(path: Path) -> tuple[Any, list[str]]:
             except UnicodeDecodeError:
                 raw = mne.io.read_raw(path, preload=False, verbose="WARNING", encoding="latin1")
         except Exception as error:  # each format's reader raises what it likes
-            known = f"known: .npy {' '.join(READ_BY_MNE)}, and what else mne.io.read_raw reads"
-            remedy = "export it again: it is damaged, or half a file" if ending(path) in READ_BY_MNE else known
-            raise HubError(f"{path} cannot be read: {_line(error)}", remedy) from error
+            raise HubError(f"{path} cannot be read: {_line(error)}", _remedy(path, error)) from error
     if raw.n_times < 1:
         raise HubError(f"{path} holds no samples", "export it again")
+    if not (math.isfinite(raw.info["sfreq"]) and raw.info["sfreq"] > 0):
+        raise HubError(f"{path} says that it is sampled at {raw.info['sfreq']} Hz", "export it again")
+    check_fdt(raw)
     told = dict.fromkeys(" ".join(str(one.message).split()) for one in caught)
     return raw, [text for text in told if not any(quiet in text for quiet in _QUIET)]
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    """Say what to do about a file that MNE did not read."""
+    if ending(path) not in READ_BY_MNE:
+        return f"known: .npy {' '.join(READ_BY_MNE)}, and what else mne.io.read_raw reads"
+    if ending(path) == ".set":
+        for sign, remedy in _REMEDIES.items():
+            if sign in str(error):
+                return remedy
+    if ending(path) == ".cnt" and is_ant(path):
+        return "it is a file of ANT Neuro: pip install antio, or export it as EDF"
+    return "export it again: it is damaged, or half a file"
+
+
+def _check_units(path: Path, units: dict[str, str]) -> None:
+    """Raise HubError for a channel whose unit MNE does not know: it would be taken for volts."""
+    for name, unit in units.items():
+        raise HubError(
+            f"{path}: {name} is in '{unit}', which MNE takes for volts",
+            "save it in uV, or name the channels to keep: --set dataset.channels=[…]",
+        )
 
 
 def _chosen(
@@ -164,8 +205,11 @@ def _units(types: set[str]) -> str:
     return units.pop() if len(units) == 1 else ""
 
 
-def _gaps(raw: Any) -> tuple[tuple[float, float], ...]:
-    """Return (start, stop) seconds of what is marked bad, and of no length where pieces were joined."""
+def _gaps(raw: Any, new_segment: str | None) -> tuple[tuple[float, float], ...]:
+    """Return (start, stop) seconds of what is marked bad, and of no length where pieces were joined.
+
+    `new_segment`: how the format marks that, where it has its own code.
+    """
     length = raw.n_times / raw.info["sfreq"]
     found = []
     for one in raw.annotations:
@@ -174,7 +218,7 @@ def _gaps(raw: Any) -> tuple[tuple[float, float], ...]:
         stop = start
         if kind.startswith("BAD"):
             stop = start + float(one["duration"])
-        elif not kind.startswith(("EDGE", "BOUNDARY", "NEW SEGMENT")):
+        elif not kind.startswith(("EDGE", "BOUNDARY", "NEW SEGMENT")) and kind != new_segment:
             continue
         start, stop = max(0.0, start), min(length, stop)
         if start <= length and stop > 0 and not (start == stop and start in (0.0, length)):
@@ -191,38 +235,12 @@ def _files(path: Path, raw: Any) -> tuple[Path, ...]:
     return tuple(one for one in every if one.is_file())
 
 
-def _edf_notes(path: Path) -> tuple[list[str], list[int]]:
-    """Return notes on an EDF or BDF and the indices of its slower channels; HubError if it is shorter than it says.
-
-    MNE reads on where a file was cut off, and stretches slower channels to the rate of the fastest.
-    """
-    if ending(path) not in (".edf", ".bdf") or not path.is_file():
-        return [], []
-    with path.open("rb") as file:
-        head = file.read(256)
-        try:
-            size, records, count = int(head[184:192]), int(head[236:244]), int(head[252:256])
-            more = file.read(256 * count)
-            labels = [more[16 * k : 16 * (k + 1)] for k in range(count)]
-            samples = [int(more[216 * count + 8 * k : 216 * count + 8 * (k + 1)]) for k in range(count)]
-        except ValueError as error:
-            raise HubError(f"{path} cannot be read: its header is damaged", "export it again") from error
-    width = 3 if ending(path) == ".bdf" else 2
-    whole = size + records * sum(samples) * width
-    if path.stat().st_size < whole:
-        raise HubError(
-            f"{path} is cut off: it holds {path.stat().st_size} of the {whole} bytes that its header promises",
-            "copy or export it again",
-        )
-    signals = [n for n, label in zip(samples, labels, strict=True) if b"Annotations" not in label]
-    notes = [] if records >= 0 else ["its header does not say how long it is: taken from the file's size"]
-    return notes, [k for k, n in enumerate(signals) if n < max(signals)]
-
-
 def _named(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] or type(error).__name__
+    """Return in one line what an error says; one of MNE's own code says little to who has the file."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    odd = isinstance(error, AttributeError | LookupError | AssertionError) or "Could not read file using any" in text
+    return f"it is not as its format should be ({text})" if odd else text

@@ -16,6 +16,7 @@ from braindecode_hub.parts.fingerprints import Hashes
 from braindecode_hub.parts.nwb_clock import Meeting, meetings
 from braindecode_hub.parts.nwb_samples import Mono
 from braindecode_hub.parts.nwb_session import Session, clean, has_table, open_session, table
+from braindecode_hub.parts.twins import renamed, twins
 from braindecode_hub.types import Context, Recording, Signal, Space, Trial
 
 TABLE = "/intervals/trials"
@@ -149,7 +150,9 @@ class Nwb(Dataset):
         found: dict[str, Opened] = {}
         for session, (id, subject) in zip(sessions, self._names(sessions), strict=True):
             found[id] = self._one(session, id, subject, known)
-        return found
+        sounds = {id: Signal(*sound, "audio") for one in found.values() for id, sound in one.stimuli.items()}
+        first = twins(sounds)
+        return {id: dataclasses.replace(one, trials=renamed(one.trials, first)) for id, one in found.items()}
 
     def _names(self, sessions: Sequence[Session]) -> list[tuple[str, str]]:
         """Return id and subject of each session, from metadata; HubError where they do not tell them apart."""

@@ -10,12 +10,15 @@ from typing import Any, Literal
 import numpy as np
 
 from braindecode_hub.errors import HubError
-from braindecode_hub.lazy import blocks, give_back
+from braindecode_hub.lazy import CHUNK, blocks, give_back
 from braindecode_hub.reading import NOT_WHOLE, first_line
 from braindecode_hub.types import Array
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff")
 """Sound files that are looked for beside a recording; a sound may also be an .npy."""
+
+RUN_UP = {".mp3": 16 * 1152}
+"""So many samples are decoded before those that are wanted: a frame of MP3 builds on up to eleven before it."""
 
 CLEAR_RATIO = 4.0
 """How many times longer than the other axis the longer one must be to be taken for time unasked."""
@@ -51,10 +54,13 @@ class Brain:
 
 
 class Floats:
-    """An array that becomes float32 where it is sliced, times `gain`; nothing else is read."""
+    """An array that becomes float32 where it is sliced, times `gain`; nothing else is read.
 
-    def __init__(self, data: Array, gain: float = 1.0, notes: tuple[str, ...] = ()) -> None:
-        self._data, self._gain, self.notes = data, gain, notes
+    `averaged`: it is the mean of several channels of sound.
+    """
+
+    def __init__(self, data: Array, gain: float = 1.0, notes: tuple[str, ...] = (), *, averaged: bool = False) -> None:
+        self._data, self._gain, self.notes, self.averaged = data, gain, notes, averaged
         self.shape: tuple[int, ...] = data.shape
         self.ndim, self.dtype = len(self.shape), np.dtype(np.float32)
 
@@ -87,7 +93,13 @@ class Sound:
             ) from error
         self._path, self.rate = path, float(info.samplerate)
         self.shape: tuple[int, ...] = (int(info.frames),)
-        self.notes = (f"its {info.channels} channels are averaged",) if info.channels > 1 else ()
+        self.averaged = info.channels > 1
+        self.notes: tuple[str, ...] = (f"its {info.channels} channels are averaged",) if self.averaged else ()
+        self._gain = 1.0
+        peak = self._peak() if info.subtype in ("FLOAT", "DOUBLE") else 0.0
+        if peak > 1.0:
+            self._gain = 1.0 / peak
+            self.notes += (f"it reaches {peak:.4g}, and is divided by that",)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -96,17 +108,25 @@ class Sound:
         import soundfile
 
         start, stop, step = key.indices(len(self))
-        wanted = max(0, stop - start)
+        before = min(start, RUN_UP.get(self._path.suffix.lower(), 0))
+        wanted = max(0, stop - start) + before
         try:
-            read, _ = soundfile.read(str(self._path), wanted, start, dtype="float32", always_2d=True)
+            read, _ = soundfile.read(str(self._path), wanted, start - before, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise self._broken(first_line(error)) from error
         if len(read) < wanted:
             raise self._broken(f"{wanted - len(read)} samples are missing")
-        return read.mean(axis=1, dtype=np.float32)[::step]
+        read = read[before:]
+        mono = read.mean(axis=1, dtype=np.float32)[::step]
+        return mono if self._gain == 1.0 else (mono * self._gain).astype(np.float32)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype)
+
+    def _peak(self) -> float:
+        """Return the largest magnitude of floats, which alone may lie beyond 1; what is not finite is named later."""
+        parts = (self[at : at + CHUNK] for at in range(0, len(self), CHUNK))
+        return max((float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in parts), default=0.0)
 
     def _broken(self, problem: str) -> HubError:
         return HubError(f"{self._path} cannot be read to its end: {problem}", "save it again as .wav or .flac")
@@ -180,7 +200,7 @@ def sound_of(array: Array, where: str) -> Floats:
     Takes (samples,), or two channels on either side, averaged. Signed integers are divided by their type's full
     scale; floats beyond 1 by their peak.
     """
-    kind, scale, notes = array.dtype.kind, 1.0, []
+    kind, scale, notes, averaged = array.dtype.kind, 1.0, [], array.ndim == 2 and min(array.shape) == 2
     if kind == "u":
         raise HubError(f"{where} holds {array.dtype}", "save the sound as floats in [-1, 1] or signed integers")
     if kind == "i":
@@ -198,7 +218,7 @@ def sound_of(array: Array, where: str) -> Floats:
     if peak > 1.0:
         scale = 1.0 / peak
         notes.append(f"it reaches {peak:.4g}, and is divided by that")
-    return Floats(array, scale, tuple(notes))
+    return Floats(array, scale, tuple(notes), averaged=averaged)
 
 
 def channel_names(count: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from braindecode_hub.errors import HubError, did_you_mean
-from braindecode_hub.parts.matching import entities
+from braindecode_hub.parts.matching import entities, in_utf8
 from braindecode_hub.parts.opening import Axis, Brain, Floats, Sound, open_npy, open_sound, time_last
 from braindecode_hub.parts.presentations import Row, one_person, sound_file, trials_of
 from braindecode_hub.parts.recordings import Opened, Recordings, outside_gaps, recording_of
@@ -65,6 +65,9 @@ class Pairs(Recordings):
     def open(self, ctx: Context | None) -> Iterator[Opened]:
         """Open both files of every pair by their headers, and check that they fit each other."""
         for pair in self.pairs(ctx):
+            for path in (pair.brain, pair.sound):
+                if path is not None:
+                    in_utf8(path)
             brain = self._brain_of(pair)
             groups = {"subject": pair.name, "session": "1", **entities(pair.name), **one_person(pair.rows, pair.name)}
             recording = recording_of(

@@ -23,6 +23,8 @@ NOT_GROUPS = ("value", "sample", "response_time", "hed")
 """Columns of BIDS that change with every row: nothing to split by."""
 SLACK_S = 0.05
 """A row may end so much behind the recording: it is cut there."""
+ROUNDING_S = 0.005
+"""A row may begin so much before the last one ends: tables are rounded to milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,13 @@ def rows_of(columns: Mapping[str, Sequence[Any]], where: str) -> list[Row]:
         told = ", ".join(f"{name} {count}" for name, count in lengths.items())
         raise HubError(f"{where}: the columns have different lengths, or none ({told})", "give one value for each row")
     return [
-        _row({"stimulus": "", **dict(zip(names, map(str, cells), strict=True))}, f"{where}, row {number}")
+        _row({"stimulus": "", **dict(zip(names, map(_text, cells), strict=True))}, f"{where}, row {number}")
         for number, cells in enumerate(zip(*columns.values(), strict=True), 1)
     ]
+
+
+def _text(cell: Any) -> str:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
 def has_stimuli(path: Path) -> bool:
@@ -90,12 +96,13 @@ def trials_of(
     """Return the rows of one recording (`seconds` long) as trials, in order of onset.
 
     `sounds`: seconds of every stimulus; `groups`: those that rows need not name. Raises HubError naming the row for
-    one that lies outside the recording or its sound, or that overlaps another.
+    one that lies outside the recording or its sound, or that overlaps another by more than rounding does (see
+    `without_rounding`).
     """
     ordered = sorted(rows, key=lambda row: row.onset)
     spans = [_span(row, seconds, sounds[row.stimulus]) for row in ordered]
-    for (row, (_, stop)), (after, (start, _)) in pairwise(zip(ordered, spans, strict=True)):
-        if start < stop - 1e-6:
+    for (row, (_, stop)), (after, (start, end)) in pairwise(zip(ordered, spans, strict=True)):
+        if start < stop - 1e-6 and not _rounded(stop, start, end):
             raise HubError(
                 f"{after.where} begins at {start:g} s, while {row.where} lasts until {stop:g} s",
                 "correct an onset or a duration: presentations of one recording may not overlap",
@@ -113,6 +120,30 @@ def trials_of(
         )
         for number, (row, (start, stop)) in enumerate(zip(ordered, spans, strict=True), 1)
     ]
+
+
+def without_rounding(trials: Iterable[Trial]) -> tuple[tuple[Trial, ...], tuple[str, ...]]:
+    """Return the trials of a recording, and a note, if any began up to 5 ms before the last one ended: cut there.
+
+    Their stimulus is cut alike. What overlaps by more is left as it is.
+    """
+    made = list(trials)
+    order = sorted(range(len(made)), key=lambda k: (made[k].start, made[k].stop))
+    cut: list[str] = []
+    for before, k in pairwise(order):
+        trial, stop = made[k], made[before].stop
+        if trial.start < stop - 1e-6 and _rounded(stop, trial.start, trial.stop):
+            made[k] = trial.cut(stop, trial.stop, trial.id)
+            cut.append(trial.id)
+    if not cut:
+        return tuple(made), ()
+    which = f"trial {cut[0]} begins" if len(cut) == 1 else f"{len(cut)} trials, the first of them {cut[0]}, begin"
+    return tuple(made), (f"{which} up to {1000 * ROUNDING_S:g} ms before the last one ends (rounding), cut there",)
+
+
+def _rounded(stop: float, start: float, end: float) -> bool:
+    """Say whether a trial from `start` to `end` overlaps one that lasts until `stop` by no more than rounding does."""
+    return stop - start <= ROUNDING_S + 1e-9 and end - stop > ROUNDING_S
 
 
 def one_person(rows: Iterable[Row], recording: str) -> dict[str, str]:
@@ -170,10 +201,10 @@ def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise HubError(f"{path} cannot be read as text", "save the table as UTF-8 .csv or .tsv") from error
-    header = text.partition("\n")[0]
-    comma = ";" if ";" in header and "," not in header else ","
+    usual = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
+    delimiter = max(usual, key=text.partition("\n")[0].count)  # what the header holds most of, first the usual one
     try:
-        lines = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else comma))
+        lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
     except csv.Error as error:
         raise HubError(f"{path} is not a table: {error}", "give one short value a cell") from error
     if not lines or not any(lines[0]):

@@ -14,6 +14,7 @@ class MeanRank(RankMetric):
     """The mean rank; 1 is best, (N + 1) / 2 is chance among N."""
 
     higher_is_better = False
+    limits = (1.0, np.inf)
 
     def of_ranks(self, rank: Array, candidates: Array) -> Array:
         """Return the ranks themselves."""

@@ -91,7 +91,17 @@ class _Fields:
         found = self.file[self.members[name]]
         if found.dtype.kind not in "US" and found.size:
             raise self.wrong(name, f"holds {found.dtype}, not text", "save it as text")
-        return tuple(one.decode() if isinstance(one, bytes) else str(one) for one in found.ravel().tolist())
+        try:
+            return tuple(one.decode() if isinstance(one, bytes) else str(one) for one in found.ravel().tolist())
+        except UnicodeDecodeError as error:
+            raise self.wrong(name, "holds bytes that are no UTF-8", "save it as text") from error
+
+    def text(self, name: str) -> str:
+        """Return a field of one text, or ""."""
+        found = self.texts(name)
+        if len(found) > 1:
+            raise self.wrong(name, f"is {len(found)} texts, not one", "save one, or each recording with its own")
+        return "".join(found)
 
     def number(self, name: str) -> float | None:
         """Return a single number, or None."""
@@ -121,8 +131,8 @@ def _opened(fields: _Fields, name: str, given: Given) -> Opened:
     sounds, notes = ({}, list[str]()) if given.brain_only else _presented(fields, name, given)
     rows = [] if given.brain_only else _rows(fields, name, sounds)
     groups = {
-        "subject": "".join(fields.texts("subject")) or name,
-        "session": "".join(fields.texts("session")) or "1",
+        "subject": fields.text("subject") or name,
+        "session": fields.text("session") or "1",
         **one_person(rows, name),
     }
     recording = recording_of(
@@ -163,14 +173,20 @@ def _brain(fields: _Fields, given: Given) -> Brain:
     positions = np.asarray(fields.array("positions"), np.float32) if "positions" in fields else None
     if positions is not None and positions.shape != (count, 3):
         raise fields.wrong("positions", f"has shape {positions.shape}", f"save ({count}, 3), in metres")
+    rate = fields.hertz("rate", given.rate)
     breaks = sorted(map(float, fields.array("breaks").ravel())) if "breaks" in fields else []
+    for at in breaks:
+        if not 0 <= at <= array.shape[1] / rate:
+            raise fields.wrong(
+                "breaks", f"has one at {at:g} s of {array.shape[1] / rate:.2f}", "save them in seconds of the recording"
+            )
     return Brain(
         Floats(array),
-        fields.hertz("rate", given.rate),
+        rate,
         names,
-        "".join(fields.texts("units")),
+        fields.text("units"),
         positions,
-        "".join(fields.texts("position_frame")) or None,
+        fields.text("position_frame") or None,
         bads,
         fields.number("line_freq"),
         tuple((at, at) for at in breaks),

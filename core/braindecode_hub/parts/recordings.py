@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from braindecode_hub.errors import HubError, did_you_mean
 from braindecode_hub.interfaces import Dataset
 from braindecode_hub.parts.fingerprints import sampled_hash
 from braindecode_hub.parts.opening import Brain, channel_names
-from braindecode_hub.parts.presentations import around_gaps
+from braindecode_hub.parts.presentations import around_gaps, without_rounding
+from braindecode_hub.parts.twins import renamed, twins
 from braindecode_hub.types import Array, Context, Recording, Signal, Space, Trial
 
 LOOKS = 16
 """At so many places, of up to a second each, a recording is looked at for channels that stand still."""
+
+HIGHEST_MAINS_HZ = 1000.0
+"""Aircraft have 400 Hz."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,21 @@ class Recordings(Dataset):
             if name in found:
                 both = f"{found[name].files[0].name} and {one.files[0].name}"
                 raise HubError(f"two recordings are called '{name}': {both}", "rename one of the files")
-            found[name] = one
-        return found
+            trials, told = without_rounding(one.trials)
+            found[name] = replace(one, trials=trials, notes=(*one.notes, *told))
+        return _one_name_a_sound(found)
+
+
+def _one_name_a_sound(found: dict[str, Opened]) -> dict[str, Opened]:
+    """Return what was opened with equal sounds under one name, and a note where that is another than the file's."""
+    first = twins({name: sound for one in found.values() for name, sound in one.sounds.items()})
+    made: dict[str, Opened] = {}
+    for name, one in found.items():
+        own = sorted(set(one.sounds) & set(first))
+        told = tuple(f"{name}: its sound '{id}' is that of '{first[id]}': to every split they are one" for id in own)
+        sounds = {first.get(id, id): sound for id, sound in one.sounds.items()}
+        made[name] = replace(one, trials=renamed(one.trials, first), sounds=sounds, notes=(*one.notes, *told))
+    return made
 
 
 def recording_of(
@@ -143,6 +160,9 @@ def recording_of(
     for bad in bads:
         if bad not in names:
             raise HubError(f"{where} has no channel '{bad}', which is to be bad", did_you_mean(bad, names), usage=True)
+    line = brain.line_freq if line_freq is None else line_freq
+    if line is not None and not 0 < line < HIGHEST_MAINS_HZ:
+        raise HubError(f"{where} has mains of {line:g} Hz", "give dataset.line_freq in Hz: 50, or 60", usage=True)
     return Recording(
         name,
         groups["subject"],
@@ -151,7 +171,7 @@ def recording_of(
         positions=brain.positions,
         position_frame=brain.frame,
         bads=tuple(dict.fromkeys([*brain.bads, *bads])),
-        line_freq=brain.line_freq if line_freq is None else line_freq,
+        line_freq=line,
         breaks=tuple(sorted({edge for gap in brain.gaps for edge in gap})),
     )
 
@@ -182,9 +202,7 @@ def still(recording: Recording) -> list[str]:
         return []
     told = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     verb = "stands" if len(names) == 1 else "stand"
-    return [
-        f"{recording.id}: {told} {verb} still wherever looked at: core/zscore drops that; mark it bad if it is dead"
-    ]
+    return [f"{recording.id}: {told} {verb} still wherever looked at: scaling drops that; mark it bad if it is dead"]
 
 
 def _never_changes(data: Array, block: int = 1 << 16) -> bool:

@@ -12,6 +12,8 @@ from braindecode_hub.interfaces import Decoder, Encoder
 from braindecode_hub.types import ANY, Array, Batch, Context, Prediction, Space
 from braindecode_hub.view import View
 
+MOST_LAGS = 100_000
+
 
 class Ridge(Decoder):
     """Each target frame from the brain at several lags, by ridge regression.
@@ -51,6 +53,10 @@ class Ridge(Decoder):
             raise HubError(
                 f"core/ridge needs features over time, time last; it gets {train.space}",
                 "choose another encoder",
+            )
+        if not self.alphas or not all(0 < alpha < np.inf for alpha in self.alphas):
+            raise HubError(
+                f"core/ridge: alphas are {list(self.alphas)}", "give penalties above 0: [0.1, 1, 10]", usage=True
             )
         self._check_context(train)
         sums, held = _Sums(self, train), _Sums(self, val)
@@ -106,6 +112,14 @@ class Ridge(Decoder):
             raise HubError(
                 f"core/ridge: lags_s goes from {first:g} to {last:g}",
                 "give the smaller lag first",
+                usage=True,
+            )
+        if not self.lag_step_s > 0:
+            raise HubError(f"core/ridge: lag_step_s is {self.lag_step_s:g}", "give seconds above 0", usage=True)
+        if (last - first) / self.lag_step_s >= MOST_LAGS:
+            raise HubError(
+                f"core/ridge: lags_s from {first:g} to {last:g} s every {self.lag_step_s:g} s are too many",
+                f"give fewer than {MOST_LAGS}",
                 usage=True,
             )
         return np.arange(int((last - first) / self.lag_step_s + 1e-6) + 1) * self.lag_step_s + first

@@ -94,7 +94,11 @@ class Listening(Dataset):
         recordings = self._recordings()
         for number, recording in enumerate(recordings):
             ctx.log({"kind": "progress", "stage": "simulate", "done": number, "total": len(recordings)})
-            self._volts(recording)
+            try:
+                self._volts(recording)
+            except (ValueError, ArithmeticError, MemoryError) as error:  # numbers that no model can be built of
+                cause = f"recording {recording} cannot be simulated: {error}"
+                raise HubError(cause, "see `describe` for the dataset's usual numbers", usage=True) from error
         ctx.log({"kind": "progress", "stage": "simulate", "done": len(recordings), "total": len(recordings)})
 
     def trials(self) -> Sequence[Trial]:

@@ -142,9 +142,12 @@ class HighGamma(Encoder):
 
     @property
     def frame_rate(self) -> float | None:
-        """Frames per second; None: as many as the recording has samples."""
+        """Frames per second; None: as many as the recording has samples. HubError for a rate that is none."""
         if self.rate == "auto":
             return None if self.legacy else 100.0
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            cause = f"audio_seeg/high_gamma: rate is {self.rate:g}"
+            raise HubError(cause, "give Hz, such as 100, or null for the recording's own rate", usage=True)
         return self.rate
 
     @property

@@ -231,7 +231,8 @@ class Mel(Encoder):
     @property
     def produces(self) -> Space:
         """Log-mel frames."""
-        return Space("mel", ("time", self.n_mels), self.rate / self.hop)
+        spec = self.spec
+        return Space("mel", ("time", spec.n_mels), spec.rate / spec.hop)
 
     @property
     def support_s(self) -> float:

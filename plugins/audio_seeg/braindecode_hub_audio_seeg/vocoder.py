@@ -238,6 +238,8 @@ def vocode(
         )
     if not source.is_file():
         raise HubError(f"{source} does not exist", "check the path")
+    if out.exists() and out.samefile(source):
+        raise HubError(f"{out} would take the place of what it is made from", "give another name", usage=True)
     stored = source.suffix.lower() in (".npy", ".npz", ".safetensors")
     mel = _stored_mel(source) if stored else log_mel_spectrogram(_stored_audio(source, renderer.rate), renderer.spec)
     [artifact] = renderer.render({"mel": mel}, ctx)

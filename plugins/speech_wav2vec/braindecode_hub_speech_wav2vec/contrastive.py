@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from braindecode_hub.errors import HubError
 from braindecode_hub.interfaces import Decoder, Encoder, State
 from braindecode_hub.parts.ridge import Ridge
 from braindecode_hub.types import ANY, Array, Batch, Context, Prediction, Space
@@ -134,6 +135,10 @@ class Contrastive(Decoder):
         from braindecode_hub.torch import fit_module, resolve_device, settings
 
         step = simpleconv_of(encoder, NAME)
+        for name in ("dims", "tower_hidden", "tower_depth", "tower_period"):
+            if getattr(self, name) < 1:
+                raise HubError(f"{NAME}: {name} is {getattr(self, name)}", "give 1 or more", usage=True)
+        training = self.training()
         check(train, val, NAME, "mel" if self.target == "deep" else None)
         device = resolve_device(ctx.device)
         self._describe(train)
@@ -144,7 +149,7 @@ class Contrastive(Decoder):
             def loss(batch: Batch) -> Tensor:
                 return self._loss(step, batch, device)
 
-            done = fit_module(both, loss, train, val, ctx, self.training(), name=NAME)
+            done = fit_module(both, loss, train, val, ctx, training, name=NAME)
             self.validation_, self.best_step_ = done.history, done.best_step
             self._settle(step, train, val)
         places = positions_of(train)
@@ -233,10 +238,12 @@ class Contrastive(Decoder):
         """Build encoder and tower, and let them begin at ridge."""
         import torch
 
-        rate, channels = float(train.space.rate or 1.0), next(train.batches(1)).brain.shape[1]
+        first = next(train.batches(1)).brain
+        rate, channels = float(train.space.rate or 1.0), first.shape[1]
         ridge = Ridge(lags_s=tuple(self.lags_s), lag_step_s=self.lag_step_s)  # type: ignore[arg-type]
         lags = lag_samples(ridge, rate) if self.start == "ridge" else []
         step.build(channels, ctx, self.subjects_, dims=self.dims_, rate=rate, lags=lags)
+        step.widened(first)  # says if a window is too short for it
         self._build(ctx)
         if not lags:
             return

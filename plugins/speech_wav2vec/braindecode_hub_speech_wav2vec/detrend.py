@@ -41,9 +41,13 @@ class Detrend(Encoder):
             raise HubError(f"{NAME} needs channels over time, and gets {train.space}", "put it first in the encoder")
 
     def encode(self, x: Array, batch: Batch | None = None) -> Array:
-        """Return (batch, channels, time) float32 without its trend."""
+        """Return (batch, channels, time) float32 without its trend; exactly 0 where a channel stands still.
+
+        What rounding leaves of such a channel would be scaled up to the size of the others.
+        """
         x = np.asarray(x, np.float32)
         time = np.linspace(-1.0, 1.0, x.shape[-1])
         basis, _ = np.linalg.qr(np.polynomial.legendre.legvander(time, min(self.degree, x.shape[-1] - 1)))
         slow = (x.astype(np.float64) @ basis) @ basis.T
-        return (x - slow).astype(np.float32)
+        still = x.max(axis=-1, keepdims=True) == x.min(axis=-1, keepdims=True)
+        return np.where(still, np.float32(0.0), x - slow).astype(np.float32)

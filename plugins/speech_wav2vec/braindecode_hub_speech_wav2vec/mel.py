@@ -89,7 +89,8 @@ class Mel(Encoder):
 
     @property
     def produces(self) -> Space:
-        """Log-mel frames."""
+        """Log-mel frames. HubError for a rate and bins that cannot be."""
+        _check(self.rate, self.bins)
         return Space("mel", ("time", self.bins), self.rate)
 
     @property

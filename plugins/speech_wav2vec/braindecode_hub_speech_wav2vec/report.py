@@ -27,7 +27,8 @@ EXTRAS = {
     "averaged": "<b>averaged</b>: all that was predicted for one window, over subjects and repeats, is averaged before "
     "it is looked up, which needs several presentations of the same",
     "context": "<b>context</b>: a candidate gains by how well the other windows of the same trial fit the presentation "
-    "that it comes from; nothing is trained for it, but the trial's other windows must be known",
+    "that it comes from; nothing is trained for it, but the trial's other windows must be known, and they are right or "
+    "wrong together, so p and interval count trials",
     "word": "<b>word</b>: windows around single words; the probability of all candidates with the same word is added "
     "up, so that chance follows how often each is said",
 }

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 DRAWN = 4
 """Subjects that are drawn."""
+NO_MAP = (
+    f"No map: fewer than {FEWEST_PLACES} sensors have known positions. "
+    "Where none has, the network placed them by their number."
+)
 
 
 def sensors_html(run: Reported) -> str:
@@ -41,7 +45,7 @@ def sensors_html(run: Reported) -> str:
     codes = Names.of_split(run.split).subjects
     maps = [_map(codes.get(one[0], one[0]), *one[1:]) for one in found if len(one[1]) >= FEWEST_PLACES]
     if not maps:
-        return '<p class="missing">No map: the sensors have no known positions, so no attention was paid to them.</p>'
+        return f'<p class="missing">{NO_MAP}</p>'
     started = all(step == 0 for _, _, _, step in found)
     untrained = (
         " <b>Validation chose the linear start</b>, before any training: what is mapped here was not learned."

@@ -58,7 +58,9 @@ class Resample(Encoder):
 
     @property
     def support_s(self) -> float:
-        """Half the low-pass and half the high-pass."""
+        """Half the low-pass and half the high-pass. HubError for a rate that is none."""
+        if not self.rate > 0:
+            raise HubError(f"{NAME}: rate is {self.rate:g}", "give Hz, such as 50", usage=True)
         return PERIODS / self.rate + self._reach()
 
     def encode(self, x: Array, batch: Batch | None = None) -> Array:

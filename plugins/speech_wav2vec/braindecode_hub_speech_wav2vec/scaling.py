@@ -82,6 +82,8 @@ class RobustScaling(Encoder):
         """Measure every recording of the training side. HubError if the input is not (channels, time)."""
         if train.space.time_axis != 1 or len(train.space.dims) != 2:
             raise HubError(f"{NAME} needs channels over time, and gets {train.space}", "put it first in the encoder")
+        if self.clamp is not None and not self.clamp > 0:
+            raise HubError(f"{NAME}: clamp is {self.clamp:g}", "give a limit above 0, or null for none", usage=True)
         recordings = sorted({_recording(trial.groups) for trial in train.trials})
         found = [self._measured(train, recording) for recording in recordings]
         if not found:

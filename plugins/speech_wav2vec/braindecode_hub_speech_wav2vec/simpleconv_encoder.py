@@ -97,6 +97,7 @@ class SimpleConvEncoder(Encoder):
 
         if not self.network and not lags:
             raise HubError(f"{NAME} has neither a network nor a linear path", "leave network: true", usage=True)
+        self._check()
         self.channels_, self.subjects_ = channels, [str(name) for name in subjects] or [""]
         self.dims_, self.rate_, self.lags_ = dims, float(rate), [int(lag) for lag in lags]
         count, sizes = len(self.subjects_), self._sizes()
@@ -185,6 +186,20 @@ class SimpleConvEncoder(Encoder):
         given = {name: values[f"{name}_"] for name in ("dims", "rate", "lags")}
         self.build(int(values["channels_"]), Context(device="cpu"), values["subjects_"], **given)
         load_module_state(self._module, {name.removeprefix("module."): value for name, value in arrays.items()})
+
+    def _check(self) -> None:
+        """Raise HubError for sizes and seconds of which no network can be made."""
+        sizes = self._sizes()
+        right = {
+            "hidden": (sizes.hidden, sizes.hidden >= 1, "1 or more"),
+            "dropout": (sizes.dropout, 0 <= sizes.dropout < 1, "a share from 0 to below 1"),
+            "subject_dropout": (sizes.subject_dropout, 0 <= sizes.subject_dropout <= 1, "a share from 0 to 1"),
+            "shift_s": (self.shift_s, self.shift_s >= 0, "seconds, 0 or more"),
+            "baseline_s": (self.baseline_s, self.baseline_s >= 0, "seconds, 0 or more"),
+        }
+        for name, (value, fits, wanted) in right.items():
+            if not fits:
+                raise HubError(f"{NAME}: {name} is {value:g}", f"give {wanted}", usage=True)
 
     def _sizes(self) -> Sizes:
         from braindecode_hub_speech_wav2vec.simpleconv import SIZES
