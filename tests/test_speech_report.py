@@ -18,7 +18,7 @@ from braindecode_hub.interfaces import RETRIEVAL, Candidate
 from braindecode_hub.media import audio_bytes
 from braindecode_hub.report import render_report
 from braindecode_hub.types import Context, Signal
-from braindecode_hub_speech_wav2vec.report import sections, wilson
+from braindecode_hub_speech_wav2vec.report import sections
 from braindecode_hub_speech_wav2vec.report_listening import MOST_SECONDS
 from braindecode_hub_speech_wav2vec.retrieved_speech import RetrievedSpeech
 
@@ -241,12 +241,6 @@ def test_published_scores_stand_beside_and_are_not_claimed(shown: dict[str, str]
     assert "the data of this run" in row and html.count("the data of this run") == 1
     assert "190 24" not in text(row) and text(row).split()[-3:] == ["25.7", "±", "2.9"]
     assert "This run: 100.0 % of 8 candidates, chance 100.0 %" in html and "not claimed" in html
-
-
-def test_an_interval_of_hits_and_misses_is_wilsons() -> None:
-    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)
-    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
 # What is missing, damaged or hostile

@@ -290,10 +290,32 @@ def test_no_interval_under_ten_units_or_without_spread() -> None:
     assert intervals.interval(noise(10), seed=0) is not None
 
 
-def test_hits_and_misses_have_a_finite_interval() -> None:
-    found = intervals.interval([1.0] + [0.0] * 11, seed=0)
+def test_hits_and_misses_have_wilsons_interval() -> None:
+    assert intervals.wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert intervals.wilson(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)
+    assert intervals.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    hits = np.array([1.0] * 17 + [0.0] * 3)
+    found = intervals.interval(hits, seed=0)
+    assert found == pytest.approx(intervals.wilson(0.85, 20))
+    assert found == intervals.interval(hits, seed=0, subjects=list("aabb" * 5))
+    assert found != intervals.interval(hits, seed=0, subjects=list("abcdef" * 3 + "ab")), "subjects at large"
+    assert intervals.interval(hits, seed=0, level=0.8)[0] > found[0]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_the_interval_of_hits_and_misses_covers_their_share(share: float) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(1000):
+        found = intervals.interval((rng.random(24) < share) * 1.0, seed=0)
+        held += [] if found is None else [found[0] <= share <= found[1]]
+    assert 0.92 <= np.mean(held) <= 0.985
+
+
+def test_one_unit_of_difference_is_no_difference() -> None:
+    found = intervals.paired_interval([1.0] * 20, [0.0] + [1.0] * 19, seed=0)
     assert found is not None
-    assert -1 < found[0] < 1 / 12 < found[1] < 1
+    assert found[0] < 0
 
 
 def test_an_interval_repeats_with_its_seed_and_a_wider_level_is_wider() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from braindecode_hub.errors import HubError
 from braindecode_hub.lazy import row_blocks
@@ -29,22 +29,44 @@ def interval(
     level: float = 0.95,
     draws: int = 10_000,
 ) -> tuple[float, float] | None:
-    """Interval of the mean over units, by a studentised hierarchical bootstrap.
+    """Interval of the mean over units, by a studentised hierarchical bootstrap; of hits and misses, Wilson's.
 
     per_unit: (n,) scores of non-overlapping units; subjects: n labels. From 6 subjects on, subjects
     and then their units are resampled, and the interval speaks of subjects at large; with 2 to 5,
     units within each, and it speaks of *these* subjects; with one, units. Neither side is narrower
-    than Student's t. None under 10 units, and where every unit scores the same: resampling cannot
-    tell how much they would vary. Raises HubError on scores that are not finite.
+    than Student's t. Under 6 subjects scores of 0 and 1 alone have the interval of their share: among
+    few units a resample is easily all hits, whose spread is none. None under 10 units, and where every
+    unit scores the same: nothing tells how much they would vary. Raises HubError on scores that are not finite.
     Measured at 95 % on 10, 12 and 30 units: gaussian .95-.96, skewed .94-.97, two subjects as
     themselves .94-.97, 6 to 12 drawn at random .95-.97 (.93 where subjects are exponential).
     Hall 1992, "The bootstrap and Edgeworth expansion", section 3.10.
     """
-    x = np.asarray(per_unit, dtype=np.float64)
+    x = _checked(np.asarray(per_unit, dtype=np.float64), level, draws)
+    few = len(rows_of(subjects, len(x))) < FEWEST_SUBJECTS
+    if few and len(x) >= FEWEST_UNITS and set(np.unique(x).tolist()) == {0.0, 1.0}:
+        return wilson(float(x.mean()), len(x), level=level)
+    return _studentised(x, seed, subjects, level, draws)
+
+
+def wilson(share: float, count: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share of `count` hits and misses (Wilson 1927), which holds at 0 and 1, too."""
+    z = float(ndtri(0.5 + level / 2))
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _checked(x: Array, level: float, draws: int) -> Array:
     if x.ndim != 1 or not np.isfinite(x).all():
         raise HubError(f"no interval of scores of shape {x.shape}", "give (n,) finite scores")
     if not (0 < level < 1 and draws >= 100):
         raise HubError(f"level {level} with {draws} draws", "give 0 < level < 1 and 100 draws or more")
+    return x
+
+
+def _studentised(
+    x: Array, seed: int, subjects: Sequence[Hashable] | None, level: float, draws: int
+) -> tuple[float, float] | None:
     groups = rows_of(subjects, len(x))
     if len(x) < FEWEST_UNITS:
         return None
@@ -80,17 +102,17 @@ def paired_interval(
     level: float = 0.95,
     draws: int = 10_000,
 ) -> tuple[float, float] | None:
-    """`interval` of the mean of a - b, unit by unit: is one pipeline better than another?
+    """`interval` of the mean of a - b, unit by unit, always bootstrapped: is one pipeline better than another?
 
     a, b: (n,) scores of the same units. Equal scores throughout give (0, 0): the two are the same.
-    Raises HubError when the lengths differ, and what `interval` raises.
+    Raises HubError when the lengths differ, and on what `interval` raises.
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
         raise HubError(f"{first.shape} scores against {second.shape}", "score both on the same units")
     if len(first) >= FEWEST_UNITS and np.array_equal(first, second):
         return 0.0, 0.0
-    return interval(first - second, seed=seed, subjects=subjects, level=level, draws=draws)
+    return _studentised(_checked(first - second, level, draws), seed, subjects, level, draws)
 
 
 def _resample_units(parts: list[Array], rng: np.random.Generator, draws: int) -> tuple[float, Array, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from braindecode_hub.intervals import wilson
 from braindecode_hub.report import Section, figure_html
 from braindecode_hub.retrieval import ranks
 from braindecode_hub.verdict import reason
@@ -173,14 +174,6 @@ def _shares(found: Array, subjects: list[str], k: int) -> dict[str, tuple[float,
         hits = (found[[one == name for one in subjects]] <= k).astype(float)
         shares[name or "all"] = float(hits.mean()), wilson(float(hits.mean()), len(hits))
     return shares
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of `count` hits and misses (Wilson 1927), which holds at 0 and 1, too."""
-    z = 1.959964
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _published(run: Reported) -> str:
