@@ -83,10 +83,10 @@ def adapted(load: Callable[[], Fitted], train: View, val: View, ctx: Context) ->
     `load` returns the fit as it was saved. What all subjects share is not touched. What was learned is kept if
     validation windows surely match their own targets better than before (paired, one-sided t test at 5 %).
     """
-    before = matched(load(), val)
-    if len(before) < FEWEST:
-        return load(), f"{len(before)} different validation windows do not tell if it helps; {FEWEST} are needed"
     fitted = load()
+    before = matched(fitted, val)
+    if len(before) < FEWEST:
+        return fitted, f"{len(before)} different validation windows do not tell if it helps; {FEWEST} are needed"
     views = {"train": train, "val": val}
     for name, chain in fitted.targets.items():
         views = {side: view.with_targets(name, *chain.steps) for side, view in views.items()}
